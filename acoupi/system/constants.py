@@ -1,0 +1,61 @@
+"""Fixed values of the system, and the configuration of Celery."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+__all__ = ["DEFAULT_PROGRAM", "ENTRY_POINT_GROUP", "CeleryConfig"]
+
+ENTRY_POINT_GROUP = "acoupi.programs"
+"""Entry-point group in which packages list their programs."""
+
+DEFAULT_PROGRAM = "acoupi.programs.default"
+"""Program that is offered first."""
+
+_BROKER_SCHEMES = (
+    "redis://",
+    "rediss://",
+    "redis+socket://",
+    "sentinel://",
+    "memory://",
+    "amqp://",
+    "amqps://",
+)
+
+
+class CeleryConfig(BaseModel):
+    """How tasks travel and how workers run; the defaults suit one machine."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    broker_url: str | None = Field(
+        default=None,
+        description="URL of the message broker; empty: an embedded one of our own.",
+    )
+    pool: Literal["threads", "prefork", "solo"] = Field(
+        default="threads",
+        description="How a worker runs its tasks; threads need the least memory.",
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO",
+        description="The least important messages to log.",
+    )
+    timezone: str = Field(
+        default="UTC",
+        description="Time zone of crontab schedules (IANA name).",
+    )
+    max_tasks_per_child: int | None = Field(
+        default=None,
+        ge=1,
+        description="Tasks after which a prefork worker's process is replaced.",
+    )
+
+    @field_validator("broker_url")
+    @classmethod
+    def _check_broker_url(cls, value: str | None) -> str | None:
+        if value is None or value.startswith(_BROKER_SCHEMES):
+            return value
+        # The value may hold a password, so the message does not repeat it.
+        raise ValueError("the URL must start with one of " + ", ".join(_BROKER_SCHEMES))
