@@ -1,0 +1,222 @@
+"""WAV files as bytes: the header that is written and the chunks that are read.
+
+Format: RIFF/WAVE with integer PCM, as in Microsoft's "Multimedia Programming Interface
+and Data Specifications 1.0"; RF64 (EBU Tech 3306) is read too. The GUANO chunk stands
+before the sound, so that a torn file still tells what it is.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from acoupi.audio.guano import Guano
+from acoupi.errors import AcoupiError
+
+__all__ = ["SoundFileError", "SoundFormat", "WavContent", "build_header", "read_wav"]
+
+PCM = 1
+FLOAT = 3
+EXTENSIBLE = 0xFFFE
+HEADER_ALIGNMENT = 4096
+"""Sound begins at a multiple of this, on a page of its own, so that patching the
+header touches no page that holds sound."""
+MAX_METADATA = 1 << 24
+"""Bytes; a larger GUANO chunk is not read."""
+MAX_CHUNKS = 10_000
+"""Chunks looked at before a file is given up as damaged."""
+UNKNOWN_SIZE = 0xFFFFFFFF
+
+
+class SoundFileError(AcoupiError):
+    """A sound file cannot be read, written or repaired; the message says why."""
+
+
+@dataclass(frozen=True)
+class SoundFormat:
+    """How sound is stored as integer PCM.
+
+    Raises
+    ------
+    ValueError
+        If a value is outside the range given below.
+    """
+
+    samplerate: int
+    """Frames per second in Hz, [1, 2**32)."""
+    channels: int = 1
+    """Samples per frame, [1, 65535]."""
+    sample_width: int = 2
+    """Bytes per sample: 2, 3 or 4, little endian, signed."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.samplerate < 1 << 32:
+            raise ValueError(
+                f"samplerate {self.samplerate} Hz: must be within [1, 2³²)"
+            )
+        if not 0 < self.channels < 1 << 16:
+            raise ValueError(f"channels {self.channels}: must be within [1, 65535]")
+        if self.sample_width not in {2, 3, 4}:
+            raise ValueError(f"sample_width {self.sample_width}: must be 2, 3 or 4")
+
+    @property
+    def frame_size(self) -> int:
+        """Bytes per frame."""
+        return self.channels * self.sample_width
+
+
+@dataclass(frozen=True)
+class WavContent:
+    """What the chunks of a WAV file say and where they are."""
+
+    encoding: int
+    """1 for integer PCM, 3 for floating point."""
+    samplerate: int
+    channels: int
+    sample_width: int
+    """Bytes per sample, [1, 8]."""
+    data_offset: int
+    """Where the sound begins, in bytes."""
+    data_size: int
+    """Bytes of sound the header announces."""
+    available: int
+    """Bytes of sound there are."""
+    metadata: Guano | None
+    metadata_span: tuple[int, int] | None = None
+    """Offset and length in bytes of the GUANO text that counts."""
+
+    @property
+    def frame_size(self) -> int:
+        """Bytes per frame."""
+        return self.channels * self.sample_width
+
+    @property
+    def frames(self) -> int:
+        """Whole frames that are there."""
+        return min(self.data_size, self.available) // self.frame_size
+
+    @property
+    def complete(self) -> bool:
+        """Whether all the sound that was announced is there."""
+        return self.available >= self.data_size
+
+
+def build_header(
+    sound: SoundFormat, frames: int, metadata: Guano, reserve: int = HEADER_ALIGNMENT
+) -> bytes:
+    """Return everything that stands before the sound, at least ``reserve`` bytes.
+
+    The GUANO chunk is filled up with blanks, as the GUANO specification allows, to
+    make the header a multiple of 4096 bytes.
+
+    Raises
+    ------
+    SoundFileError
+        If the file would be larger than the 4 GiB that WAV can describe.
+    """
+    text = metadata.encode()
+    fixed = 12 + 8 + 16 + 8 + 8
+    length = -(-max(reserve, fixed + len(text)) // HEADER_ALIGNMENT) * HEADER_ALIGNMENT
+    size = frames * sound.frame_size
+    total = length + size + size % 2
+    if total - 8 >= UNKNOWN_SIZE:
+        raise SoundFileError(
+            f"{frames} frames of {sound.frame_size} bytes do not fit into a WAV file "
+            "(4 GiB): make shorter recordings"
+        )
+    text = text.ljust(length - fixed)
+    return (
+        struct.pack("<4sI4s", b"RIFF", total - 8, b"WAVE")
+        + struct.pack(
+            "<4sIHHIIHH",
+            b"fmt ",
+            16,
+            PCM,
+            sound.channels,
+            sound.samplerate,
+            min(sound.samplerate * sound.frame_size, UNKNOWN_SIZE),
+            sound.frame_size & 0xFFFF,
+            8 * sound.sample_width,
+        )
+        + struct.pack("<4sI", b"guan", len(text))
+        + text
+        + struct.pack("<4sI", b"data", size)
+    )
+
+
+def read_wav(file: BinaryIO) -> WavContent:
+    """Walk through the chunks of an open WAV file.
+
+    Raises
+    ------
+    SoundFileError
+        If the bytes are not a WAV file or its format cannot be understood.
+    """
+    size = file.seek(0, 2)
+    file.seek(0)
+    start = file.read(12)
+    if len(start) < 12 or start[:4] not in {b"RIFF", b"RF64"} or start[8:] != b"WAVE":
+        raise SoundFileError(
+            "not a WAV file: it does not begin with a RIFF/WAVE header"
+        )
+    long_data: int | None = None
+    form: tuple[int, int, int, int] | None = None
+    sound: tuple[int, int] | None = None
+    metadata: Guano | None = None
+    span: tuple[int, int] | None = None
+    offset = 12
+    for _ in range(MAX_CHUNKS):
+        file.seek(offset)
+        header = file.read(8)
+        if len(header) < 8:
+            break
+        kind, length = struct.unpack("<4sI", header)
+        offset += 8
+        if kind == b"ds64":
+            long_data = _long_size(file.read(min(length, 28)))
+        elif kind == b"fmt ":
+            form = _parse_format(file.read(min(length, 64)))
+        elif kind == b"guan" and length <= MAX_METADATA:
+            metadata = Guano.parse(file.read(length))
+            span = (offset, length)
+        elif kind == b"data" and sound is None:
+            if length == UNKNOWN_SIZE:
+                length = long_data if long_data is not None else size - offset
+            sound = (offset, length)
+        offset += length + length % 2
+    if form is None:
+        raise SoundFileError("the WAV header ends before it says how sound is stored")
+    if sound is None:
+        raise SoundFileError("the WAV header ends before the sound begins")
+    return WavContent(
+        *form,
+        data_offset=sound[0],
+        data_size=sound[1],
+        available=max(0, min(sound[1], size - sound[0])),
+        metadata=metadata,
+        metadata_span=span,
+    )
+
+
+def _long_size(content: bytes) -> int | None:
+    return int(struct.unpack_from("<Q", content, 8)[0]) if len(content) >= 16 else None
+
+
+def _parse_format(content: bytes) -> tuple[int, int, int, int]:
+    if len(content) < 16:
+        raise SoundFileError("the WAV header ends before it says how sound is stored")
+    encoding, channels, samplerate, _, _, bits = struct.unpack_from("<HHIIHH", content)
+    if encoding == EXTENSIBLE and len(content) >= 26:
+        (encoding,) = struct.unpack_from("<H", content, 24)
+    if encoding not in {PCM, FLOAT}:
+        raise SoundFileError(
+            f"WAV encoding {encoding} is not supported: use integer or float PCM"
+        )
+    width = -(-bits // 8)
+    if not channels or not samplerate or not 1 <= width <= 8:
+        raise SoundFileError(
+            f"the WAV header makes no sense: {channels} channels, {samplerate} Hz, "
+            f"{bits} bits"
+        )
+    return encoding, samplerate, channels, width
