@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from acoupi.system.apps import get_celery_app
     from acoupi.system.catalogue import render
-    from acoupi.system.configuration import load_config, validate_config
+    from acoupi.system.configuration import load_config
     from acoupi.system.constants import CeleryConfig
     from acoupi.system.deployments import (
         end_deployment,
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from acoupi.system.services import restart_program, start_program, stop_program
     from acoupi.system.settings import Settings
     from acoupi.system.setup import setup_program
+    from acoupi.system.validation import validate_config
 
 __all__ = [
     "CeleryConfig",
@@ -73,7 +74,7 @@ _HOMES = {
     "start_program": "services",
     "status": "health",
     "stop_program": "services",
-    "validate_config": "configuration",
+    "validate_config": "validation",
 }
 
 

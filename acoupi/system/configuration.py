@@ -1,0 +1,110 @@
+"""Reading the configuration of the program that is set up in a home."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from acoupi.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pydantic import BaseModel
+
+    from acoupi.system.constants import CeleryConfig
+    from acoupi.system.settings import Settings
+
+__all__ = [
+    "ManagedConfigurationError",
+    "NotSetUpError",
+    "load_celery_config",
+    "load_config",
+    "read_program_name",
+    "read_raw_config",
+]
+
+
+class NotSetUpError(ConfigurationError):
+    """No program has been set up in this home."""
+
+
+class ManagedConfigurationError(ConfigurationError):
+    """The configuration of this home is managed by something else."""
+
+
+def read_program_name(settings: Settings) -> str:
+    """Return the dotted name of the module of the program that is set up.
+
+    Raises
+    ------
+    NotSetUpError
+        When none is.
+    """
+    try:
+        name = settings.name_file.read_text(encoding="utf-8").strip()
+    except FileNotFoundError as error:
+        raise NotSetUpError(
+            f"no program is set up in {settings.home}: run `acoupi setup`, or point "
+            "ACOUPI_HOME to the home of a sensor"
+        ) from error
+    except OSError as error:
+        raise ConfigurationError(
+            f"{settings.name_file} cannot be read: {error.strerror}"
+        ) from error
+    if not name:
+        raise NotSetUpError(f"{settings.name_file} is empty: run `acoupi setup` again")
+    return name
+
+
+def read_raw_config(path: Path) -> Any:
+    """Return the data of a JSON file.
+
+    Raises
+    ------
+    ConfigurationError
+        When the file is not there, cannot be read or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise NotSetUpError(f"{path} does not exist: run `acoupi setup`") from error
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        where = (
+            f"line {error.lineno}, column {error.colno}: {error.msg}"
+            if isinstance(error, json.JSONDecodeError)
+            else str(error)
+        )
+        raise ConfigurationError(f"{path} is not valid JSON: {where}") from error
+
+
+def load_config(settings: Settings) -> BaseModel:
+    """Return the configuration of the program that is set up, valid and with secrets.
+
+    Raises
+    ------
+    ConfigurationError
+        When there is none, or it is not valid.
+    """
+    from acoupi.system.credentials import resolve_secrets
+    from acoupi.system.programs import load_program
+    from acoupi.system.validation import validate_config
+
+    program = load_program(read_program_name(settings))
+    data = resolve_secrets(read_raw_config(settings.program_file))
+    schema: type[BaseModel] = program.get_config_schema()
+    return validate_config(schema, data, source=str(settings.program_file))
+
+
+def load_celery_config(settings: Settings) -> CeleryConfig:
+    """Return the configuration of Celery; the default when there is no file of it."""
+    from acoupi.system.constants import CeleryConfig
+    from acoupi.system.credentials import resolve_secrets
+    from acoupi.system.validation import validate_config
+
+    if not settings.celery_file.exists():
+        return CeleryConfig()
+    data = resolve_secrets(read_raw_config(settings.celery_file))
+    return validate_config(CeleryConfig, data, source=str(settings.celery_file))
