@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         IsInInterval,
         IsInIntervals,
         IsInSunInterval,
+        IsNearSunEvent,
         SunriseTimeInterval,
         SunsetTimeInterval,
     )
@@ -80,6 +81,7 @@ __all__ = [
     "IsInInterval",
     "IsInIntervals",
     "IsInSunInterval",
+    "IsNearSunEvent",
     "MQTTConfig",
     "MQTTMessenger",
     "MessageBuilder",
@@ -116,6 +118,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "IsInInterval",
         "IsInIntervals",
         "IsInSunInterval",
+        "IsNearSunEvent",
         "SunriseTimeInterval",
         "SunsetTimeInterval",
     ),
