@@ -1,0 +1,98 @@
+"""Handing a value to another task: a ring at its door, never the only copy.
+
+The store and the files are the truth; a ring that is lost is rung again by
+reconciliation. So a broker that is down may cost a moment, never an exception and
+never a task's time.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from celery import Task
+
+__all__ = ["Doorbell"]
+
+RETRY_POLICY: dict[str, float] = {
+    # The first retry is for a connection that died unnoticed: it opens a new one.
+    "max_retries": 2,
+    "interval_start": 0.05,
+    "interval_step": 0.2,
+    "interval_max": 0.3,
+}
+"""How long a ring insists: about half a second with a broker that refuses."""
+
+PAUSE_AFTER_FAILURE = 5.0
+"""Seconds without a try after a ring failed, so that many rings in a row do not
+each wait for a broker that is down."""
+
+
+class Doorbell:
+    """Queues tasks, without ever raising.
+
+    Parameters
+    ----------
+    logger : logging.Logger
+        Told once when ringing starts to fail and once when it works again.
+    clock : callable
+        Monotonic clock in seconds.
+    """
+
+    def __init__(
+        self,
+        logger: logging.Logger,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._logger = logger
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._silent_until: float | None = None
+        self._unheard = 0
+
+    def ring(self, task: Task[Any, Any], value: object) -> bool:
+        """Queue the task with the value as its one argument.
+
+        Returns
+        -------
+        bool
+            Whether it was queued.
+        """
+        with self._lock:
+            if self._silent_until is not None and self._clock() < self._silent_until:
+                self._unheard += 1
+                return False
+        try:
+            task.apply_async((value,), retry=True, retry_policy=RETRY_POLICY)
+        # Any transport's errors end here: the store holds what the ring was about.
+        except Exception as error:  # noqa: BLE001
+            self._note_failure(task.name, error)
+            return False
+        self._note_success()
+        return True
+
+    def _note_failure(self, name: str, error: Exception) -> None:
+        with self._lock:
+            first = self._silent_until is None
+            self._silent_until = self._clock() + PAUSE_AFTER_FAILURE
+            self._unheard += 1
+        if first:
+            self._logger.warning(
+                "Could not queue %s (%s: %s); what is pending is queued again by "
+                "reconciliation once the broker is back",
+                name,
+                type(error).__name__,
+                error,
+            )
+
+    def _note_success(self) -> None:
+        with self._lock:
+            if self._silent_until is None:
+                return
+            unheard, self._unheard, self._silent_until = self._unheard, 0, None
+        self._logger.info("Queueing works again; %d tasks were not queued", unheard)
