@@ -17,7 +17,7 @@ from acoupi.audio.flac import encode_flac, read_flac
 from acoupi.audio.guano import Guano
 from acoupi.audio.repair import RepairOutcome, repair
 from acoupi.audio.wav import SoundFileError, SoundFormat, read_wav
-from acoupi.audio.wavwriter import WavWriter
+from acoupi.audio.wavwriter import WavWriter, replace_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,6 +44,7 @@ __all__ = [
     "read_recording",
     "read_samples",
     "repair",
+    "replace_metadata",
 ]
 
 SOUND_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff", ".caf"})

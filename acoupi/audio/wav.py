@@ -8,6 +8,7 @@ before the sound, so that a torn file still tells what it is.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -52,9 +53,7 @@ class SoundFormat:
 
     def __post_init__(self) -> None:
         if not 0 < self.samplerate < 1 << 32:
-            raise ValueError(
-                f"samplerate {self.samplerate} Hz: must be within [1, 2³²)"
-            )
+            raise ValueError(f"samplerate {self.samplerate}: must be within [1, 2³²)")
         if not 0 < self.channels < 1 << 16:
             raise ValueError(f"channels {self.channels}: must be within [1, 65535]")
         if self.sample_width not in {2, 3, 4}:
@@ -157,46 +156,62 @@ def read_wav(file: BinaryIO) -> WavContent:
     file.seek(0)
     start = file.read(12)
     if len(start) < 12 or start[:4] not in {b"RIFF", b"RF64"} or start[8:] != b"WAVE":
-        raise SoundFileError(
-            "not a WAV file: it does not begin with a RIFF/WAVE header"
-        )
-    long_data: int | None = None
-    form: tuple[int, int, int, int] | None = None
-    sound: tuple[int, int] | None = None
-    metadata: Guano | None = None
-    span: tuple[int, int] | None = None
+        raise SoundFileError("not a WAV file: it has no RIFF/WAVE header")
+    found: dict[bytes, tuple[int, int]] = {}
+    for kind, offset, length in _walk(file, size):
+        # Sound: the first chunk counts. Metadata: the last one was written last.
+        if kind != b"data" or kind not in found:
+            found[kind] = (offset, length)
+    if b"fmt " not in found:
+        raise SoundFileError("the WAV header ends before it says how sound is stored")
+    if b"data" not in found:
+        raise SoundFileError("the WAV header ends before the sound begins")
+    encoding, samplerate, channels, width = _parse_format(
+        _read_chunk(file, found[b"fmt "], 64)
+    )
+    data_offset, data_size = found[b"data"]
+    span = found.get(b"guan")
+    if span is not None and span[1] > MAX_METADATA:
+        span = None
+    return WavContent(
+        encoding=encoding,
+        samplerate=samplerate,
+        channels=channels,
+        sample_width=width,
+        data_offset=data_offset,
+        data_size=data_size,
+        available=max(0, min(data_size, size - data_offset)),
+        metadata=None if span is None else Guano.parse(_read_chunk(file, span)),
+        metadata_span=span,
+    )
+
+
+def _walk(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int, int]]:
+    """Yield each chunk's name, and where its content begins and how long it is."""
     offset = 12
+    long_data: int | None = None
     for _ in range(MAX_CHUNKS):
         file.seek(offset)
         header = file.read(8)
         if len(header) < 8:
-            break
+            return
         kind, length = struct.unpack("<4sI", header)
         offset += 8
         if kind == b"ds64":
             long_data = _long_size(file.read(min(length, 28)))
-        elif kind == b"fmt ":
-            form = _parse_format(file.read(min(length, 64)))
-        elif kind == b"guan" and length <= MAX_METADATA:
-            metadata = Guano.parse(file.read(length))
-            span = (offset, length)
-        elif kind == b"data" and sound is None:
-            if length == UNKNOWN_SIZE:
-                length = long_data if long_data is not None else size - offset
-            sound = (offset, length)
+        elif kind == b"data" and length == UNKNOWN_SIZE:
+            length = size - offset if long_data is None else long_data
+        yield kind, offset, length
         offset += length + length % 2
-    if form is None:
-        raise SoundFileError("the WAV header ends before it says how sound is stored")
-    if sound is None:
-        raise SoundFileError("the WAV header ends before the sound begins")
-    return WavContent(
-        *form,
-        data_offset=sound[0],
-        data_size=sound[1],
-        available=max(0, min(sound[1], size - sound[0])),
-        metadata=metadata,
-        metadata_span=span,
-    )
+        if offset >= size:
+            return
+
+
+def _read_chunk(
+    file: BinaryIO, span: tuple[int, int], limit: int | None = None
+) -> bytes:
+    file.seek(span[0])
+    return file.read(span[1] if limit is None else min(limit, span[1]))
 
 
 def _long_size(content: bytes) -> int | None:

@@ -9,9 +9,9 @@ from typing import IO, Self
 
 from acoupi.audio.durability import PART_SUFFIX, publish
 from acoupi.audio.guano import Guano
-from acoupi.audio.wav import SoundFormat, build_header
+from acoupi.audio.wav import SoundFileError, SoundFormat, build_header, read_wav
 
-__all__ = ["WavWriter"]
+__all__ = ["WavWriter", "replace_metadata"]
 
 SYNC_INTERVAL = 5.0
 """Seconds of sound after which what was written is flushed to the disk."""
@@ -205,3 +205,30 @@ class WavWriter:
         if self._sync is not None:
             self._sync.join()
             self._sync = None
+
+
+def replace_metadata(path: Path, metadata: Guano) -> None:
+    """Write other metadata into a WAV file, in place and durably.
+
+    The metadata's place is a page of its own and keeps its size, so that the sound is
+    not touched.
+
+    Raises
+    ------
+    SoundFileError
+        If it is not a WAV file or has no place for that much metadata.
+    OSError
+        If the disk refuses.
+    """
+    text = metadata.encode()
+    with path.open("r+b") as file:
+        span = read_wav(file).metadata_span
+        if span is None or len(text) > span[1]:
+            place = 0 if span is None else span[1]
+            raise SoundFileError(
+                f"{path}: {len(text)} bytes of metadata do not fit into {place}"
+            )
+        file.seek(span[0])
+        file.write(text.ljust(span[1]))
+        file.flush()
+        os.fsync(file.fileno())
