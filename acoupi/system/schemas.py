@@ -25,6 +25,7 @@ __all__ = [
     "dotted",
     "fields_of",
     "leaves_of",
+    "members_of",
     "secret_keys",
     "secret_texts",
     "unknown_keys",
@@ -171,7 +172,7 @@ def _unknown_in_model(
 
 
 def _unknown_in(annotation: Any, value: Any, path: Key) -> Iterator[UnknownKey]:
-    members = list(_members(annotation))
+    members = list(members_of(annotation))
     if isinstance(value, Mapping):
         models = [model for member in members if (model := _as_model(member))]
         if models:
@@ -229,11 +230,12 @@ def _unwrap(annotation: Any) -> tuple[Any, bool]:
     return annotation, annotation is type(None)
 
 
-def _members(annotation: Any) -> Iterator[Any]:
+def members_of(annotation: Any) -> Iterator[Any]:
+    """Yield the members of a union; a type that is none yields itself."""
     inner, _ = _unwrap(annotation)
     if get_origin(inner) in {Union, types.UnionType}:
         for member in get_args(inner):
-            yield from _members(member)
+            yield from members_of(member)
     else:
         yield inner
 
@@ -250,7 +252,7 @@ def _as_model(annotation: Any) -> type[BaseModel] | None:
 
 
 def _is_secret(annotation: Any) -> bool:
-    for member in _members(annotation):
+    for member in members_of(annotation):
         origin = get_origin(member) or member
         if _is_class(origin, (SecretStr, SecretBytes, Secret)):
             return True
