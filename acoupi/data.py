@@ -223,7 +223,8 @@ PredictionType = Literal["presence", "sequence", "event"]
 class Detection(BaseModel):
     """Something a model found in a recording.
 
-    Two detections are equal when all but the order of their tags is.
+    Two detections are equal when all but the order of their tags is; the subclasses
+    below equal a `Detection` of their ``prediction_type``.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -235,6 +236,16 @@ class Detection(BaseModel):
     prediction_type: PredictionType = "presence"
     """How precise the location is: somewhere in the recording (presence), a
     stretch of it (sequence), or one sound (event)."""
+
+    def __eq__(self, other: object) -> bool:
+        # by value: a detection that went through a queue or a store may have lost
+        # its subclass, which says no more than prediction_type
+        if not isinstance(other, Detection):
+            return NotImplemented
+        return self.__dict__ == other.__dict__
+
+    def __hash__(self) -> int:
+        return hash(self.id)
 
     @field_validator("tags")
     @classmethod

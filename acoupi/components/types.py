@@ -6,6 +6,8 @@ configuration files. Programs compose components into tasks
 return it from the matching method of your program.
 """
 
+# ruff: noqa: ARG002  the defaults of optional methods ignore what they are given
+
 from __future__ import annotations
 
 import datetime
@@ -13,7 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
 if TYPE_CHECKING:
@@ -31,9 +33,14 @@ __all__ = [
     "RecordingCondition",
     "RecordingSavingFilter",
     "RecordingSavingManager",
+    "RecordingState",
     "Store",
     "Summariser",
 ]
+
+
+RecordingState = Literal["undecided", "kept", "deleted", "set_aside", "missing"]
+"""What became of a recording's file."""
 
 
 class RecordingCondition(ABC):
@@ -142,9 +149,12 @@ class RecordingSavingManager(ABC):
         recording: data.Recording,
         model_outputs: list[data.ModelOutput] | None = None,
     ) -> Path | None:
-        """Move the recording's file and return its new path, or None to pass.
+        """Put the recording's file in its place and return its path there, or None.
 
-        A recording that every manager passes on is deleted.
+        None passes the recording to the next manager; one that every manager passes
+        on is deleted. A file left at the former place is removed by the keeping task
+        once the new path is stored, so a manager that copies can be repeated after a
+        power cut, one that moves cannot.
         """
 
 
@@ -170,6 +180,9 @@ class Summariser(ABC):
     ) -> data.Message | list[data.Message] | None:
         """Return the summary of the interval that ends ``now``, or None."""
 
+    def summary_stored(self, now: datetime.datetime) -> None:  # noqa: B027
+        """Note that what `build_summary` returned for ``now`` is queued durably."""
+
 
 class Messenger(ABC):
     """Delivers messages to one destination."""
@@ -179,7 +192,7 @@ class Messenger(ABC):
 
     @abstractmethod
     def send_message(self, message: data.Message) -> data.Response:
-        """Try to deliver one message. SUCCESS only when the receiver acknowledged it."""
+        """Try to deliver one message; SUCCESS only when it was acknowledged."""
 
     @abstractmethod
     def check(self) -> None:
@@ -247,6 +260,71 @@ class Store(ABC):
         model_names: Sequence[str] | None = None,
     ) -> list[data.PredictedTag]:
         """Return the tags of detections in recordings made in [after, before)."""
+
+    def get_undecided(
+        self, limit: int = 1000
+    ) -> list[tuple[data.Recording, list[data.ModelOutput]]]:
+        """Return recordings that are neither kept, deleted nor set aside yet.
+
+        Oldest first. A store that does not know returns none; files are then found
+        by looking into the temporary directory.
+        """
+        return []
+
+    def settle_recording(
+        self,
+        recording: data.Recording,
+        path: Path | None,
+        outcome: RecordingState,
+        reason: str | None = None,
+    ) -> data.Recording:
+        """Store what became of a recording, where its file is now, and why."""
+        return self.update_recording_path(recording, path)
+
+    def get_state(self, recording: data.Recording) -> RecordingState | None:
+        """Return what became of a recording; None when it was never stored."""
+        found = self.get_recordings([recording.id])
+        if not found:
+            return None
+        return "deleted" if found[0][0].path is None else "undecided"
+
+    def note_attempt(self, recording: data.Recording, model_name: str) -> int:
+        """Note that a model starts on a recording; return how often it has started.
+
+        Noted before the model runs, so that one that takes the process down with it
+        is counted too.
+        """
+        return 1
+
+    def note_refusal(  # noqa: B027  optional
+        self, recording: data.Recording, model_name: str, reason: str
+    ) -> None:
+        """Note that a filter decided against running a model on the recording."""
+
+    def note_failure(  # noqa: B027  optional
+        self, recording: data.Recording, model_name: str, reason: str
+    ) -> None:
+        """Note that a model will not be tried on the recording any more."""
+
+    def get_failures(self, recording: data.Recording) -> dict[str, str]:
+        """Return the models that were given up on the recording, with the reasons."""
+        return {}
+
+    def get_unfinished_models(
+        self, recording: data.Recording, model_names: Sequence[str]
+    ) -> list[str]:
+        """Return those models that still have to look at the recording."""
+        done = {
+            output.name_model
+            for _, outputs in self.get_recordings([recording.id])
+            for output in outputs
+        }
+        return [name for name in model_names if name not in done]
+
+    def add_loss(  # noqa: B027  optional
+        self, kind: str, count: int, reason: str
+    ) -> None:
+        """Count something lost or dropped; the same reason gives one sum per day."""
 
 
 class MessageStore(ABC):

@@ -1,1 +1,46 @@
-"""Placeholder docstring, replaced by its owner."""
+"""Stores: where a sensor's results are kept."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from acoupi.components.stores.database import (
+        CorruptDatabase,
+        Database,
+        DatabaseUnavailable,
+        ForeignDatabase,
+        NewerSchema,
+    )
+    from acoupi.components.stores.ledger import Loss, StoreCounts
+    from acoupi.components.stores.sqlite import SqliteStore
+
+__all__ = [
+    "CorruptDatabase",
+    "Database",
+    "DatabaseUnavailable",
+    "ForeignDatabase",
+    "Loss",
+    "NewerSchema",
+    "SqliteStore",
+    "StoreCounts",
+]
+
+_MODULES = {
+    "CorruptDatabase": "database",
+    "Database": "database",
+    "DatabaseUnavailable": "database",
+    "ForeignDatabase": "database",
+    "Loss": "ledger",
+    "NewerSchema": "database",
+    "SqliteStore": "sqlite",
+    "StoreCounts": "ledger",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        module = importlib.import_module(f"{__name__}.{_MODULES[name]}")
+        return getattr(module, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,278 @@
+"""The store of a sensor's results in one sqlite file."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from acoupi import data
+from acoupi.components.stores.database import Database
+from acoupi.components.stores.ledger import RecordingLedger
+from acoupi.components.stores.rows import (
+    DEPLOYMENT_COLUMNS,
+    Selection,
+    read_deployment,
+    to_text,
+    write_deployment,
+    write_output,
+    write_recording,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from uuid import UUID
+
+__all__ = ["SqliteStore"]
+
+
+class SqliteStore(RecordingLedger):
+    """Keeps deployments, recordings and what models found in one sqlite file.
+
+    A call that returned has been written to the disk. Nothing is opened before the
+    first use. The file may be shared with a `SqliteMessageStore` and with other
+    processes.
+
+    Parameters
+    ----------
+    path
+        The database file; it and its folder are created when missing.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self.database = Database.at(path)
+
+    def check(self) -> None:
+        """Raise an error that names the remedy when the store cannot be used."""
+        self.database.check()
+        with self.database.transaction():
+            pass
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Group what is written inside into one atomic, durable commit. Nests.
+
+        Also what a `SqliteMessageStore` in the same file writes.
+        """
+        with self.database.transaction():
+            yield
+
+    def get_current_deployment(self) -> data.Deployment:
+        """Return the running deployment; start an unnamed one when there is none."""
+        query = (
+            f"SELECT {DEPLOYMENT_COLUMNS} FROM deployment WHERE ended_on IS NULL "  # noqa: S608  a constant
+            "ORDER BY adopted, number DESC LIMIT 1"
+        )
+        with self.database.reading() as connection:
+            row = connection.execute(query).fetchone()
+        if row is not None:
+            return read_deployment(row)
+        with self.database.transaction() as connection:
+            row = connection.execute(query).fetchone()
+            if row is not None:
+                return read_deployment(row)
+            deployment = data.Deployment(name="unnamed")
+            write_deployment(connection, deployment, adopted=False)
+            return deployment
+
+    def get_deployments(self) -> list[data.Deployment]:
+        """Return all deployments, in the order of storing."""
+        with self.database.reading() as connection:
+            rows = connection.execute(
+                f"SELECT {DEPLOYMENT_COLUMNS} FROM deployment ORDER BY number"  # noqa: S608  a constant
+            ).fetchall()
+        return [read_deployment(row) for row in rows]
+
+    def store_deployment(self, deployment: data.Deployment) -> None:
+        """Store a new deployment, which is the current one until it ends."""
+        with self.database.transaction() as connection:
+            write_deployment(connection, deployment, adopted=False)
+            connection.execute(
+                "UPDATE deployment SET adopted = 0 WHERE id = ?", (str(deployment.id),)
+            )
+
+    def update_deployment(self, deployment: data.Deployment) -> None:
+        """Store a changed deployment."""
+        ended = deployment.ended_on
+        with self.database.transaction() as connection:
+            write_deployment(connection, deployment, adopted=False)
+            connection.execute(
+                "UPDATE deployment SET name = ?, latitude = ?, longitude = ?, "
+                "started_on = ?, ended_on = ? WHERE id = ?",
+                (
+                    deployment.name,
+                    deployment.latitude,
+                    deployment.longitude,
+                    to_text(deployment.started_on),
+                    to_text(ended) if ended else None,
+                    str(deployment.id),
+                ),
+            )
+
+    def store_recording(self, recording: data.Recording) -> None:
+        """Store a recording; storing it again changes nothing."""
+        with self.database.transaction() as connection:
+            write_recording(connection, recording)
+
+    def store_model_output(self, model_output: data.ModelOutput) -> bool:
+        """Store an output and its recording.
+
+        Returns False, and changes nothing, when that recording already has an output
+        of that model.
+        """
+        with self.database.transaction() as connection:
+            write_recording(connection, model_output.recording)
+            if not write_output(connection, model_output):
+                return False
+            connection.execute(
+                "DELETE FROM processing WHERE name_model = ? AND recording = "
+                "(SELECT number FROM recording WHERE id = ?)",
+                (model_output.name_model, str(model_output.recording.id)),
+            )
+            return True
+
+    def get_recordings(
+        self, ids: Sequence[UUID] | None = None
+    ) -> list[tuple[data.Recording, list[data.ModelOutput]]]:
+        """Return recordings with the outputs stored for them, in the order of storing.
+
+        Parameters
+        ----------
+        ids
+            The recordings wanted; unknown ones are left out. None for all: for large
+            stores, use `get_recordings_between`.
+        """
+        if ids is None:
+            return self._read(Selection.everything())
+        return self._read(Selection.among("id", ids))
+
+    def get_recordings_by_path(
+        self, paths: Sequence[Path]
+    ) -> list[tuple[data.Recording, list[data.ModelOutput]]]:
+        """Return the recordings whose files have these paths, with their outputs."""
+        return self._read(Selection.among("path", paths))
+
+    def get_recordings_between(
+        self,
+        after: datetime.datetime | None = None,
+        before: datetime.datetime | None = None,
+        limit: int = 1000,
+    ) -> list[tuple[data.Recording, list[data.ModelOutput]]]:
+        """Return recordings made in [after, before), oldest first, at most ``limit``."""
+        condition, values = _made_in(after, before)
+        numbers = (
+            f"number IN (SELECT number FROM recording WHERE {condition} "  # noqa: S608  conditions are ours
+            "ORDER BY created_on LIMIT ?)"
+        )
+        found = self._read(Selection(numbers, (*values, limit)))
+        return sorted(found, key=lambda pair: pair[0].created_on)
+
+    def update_recording_path(
+        self, recording: data.Recording, path: Path | None
+    ) -> data.Recording:
+        """Store where a recording's file is now; None when it was deleted."""
+        return self.settle_recording(
+            recording, path, "kept" if path is not None else "deleted"
+        )
+
+    def get_predicted_tags(
+        self,
+        after: datetime.datetime | None = None,
+        before: datetime.datetime | None = None,
+        score_gt: float | None = None,
+        model_names: Sequence[str] | None = None,
+    ) -> list[data.PredictedTag]:
+        """Return the tags of detections in recordings made in [after, before).
+
+        Parameters
+        ----------
+        after, before
+            When the recordings began; None for no bound.
+        score_gt
+            Only tags whose confidence score is greater than this.
+        model_names
+            Only what these models found.
+        """
+        condition, values = _made_in(after, before)
+        query = (
+            "SELECT tag.key, tag.value, predicted_tag.confidence_score "  # noqa: S608  conditions are ours
+            "FROM recording "
+            "INNER JOIN model_output ON model_output.recording = recording.number "
+            "INNER JOIN predicted_tag ON predicted_tag.output = model_output.number "
+            "INNER JOIN tag ON tag.number = predicted_tag.tag "
+            f"WHERE {condition}"
+        )
+        parameters: list[object] = list(values)
+        if score_gt is not None:
+            query += " AND predicted_tag.confidence_score > ?"
+            parameters.append(score_gt)
+        if model_names is not None:
+            marks = ", ".join("?" * len(model_names))
+            query += f" AND model_output.name_model IN ({marks})"
+            parameters.extend(model_names)
+        query += " ORDER BY recording.created_on, predicted_tag.output, position"
+        with self.database.reading() as connection:
+            rows = connection.execute(query, parameters).fetchall()
+        return [
+            data.PredictedTag(data.Tag(key, value), score) for key, value, score in rows
+        ]
+
+    def correct_times(
+        self, boot_id: str, offset: datetime.timedelta
+    ) -> list[data.Recording]:
+        """Shift the recordings of a boot whose clock was set later.
+
+        Recordings made while the clock was known to be right, and those corrected
+        before, are left alone: repeating the call changes nothing.
+
+        Parameters
+        ----------
+        boot_id
+            The kernel's boot identifier, as in `acoupi.data.ClockState`.
+        offset
+            What to add to ``created_on``: true time minus the clock's time.
+
+        Returns
+        -------
+        list
+            The recordings that changed, as they are now.
+        """
+        corrected = []
+        with self.database.transaction() as connection:
+            for recording, _ in self._read(Selection("boot_id = ?", (boot_id,))):
+                capture = recording.capture
+                clock = capture.clock if capture else None
+                if not capture or not clock or clock.synchronised or clock.corrected:
+                    continue
+                clock = clock.model_copy(update={"corrected": True})
+                capture = capture.model_copy(update={"clock": clock})
+                created_on = recording.created_on + offset
+                connection.execute(
+                    "UPDATE recording SET created_on = ?, capture = ? WHERE id = ?",
+                    (
+                        to_text(created_on),
+                        capture.model_dump_json(exclude_defaults=True),
+                        str(recording.id),
+                    ),
+                )
+                corrected.append(
+                    recording.model_copy(
+                        update={"created_on": created_on, "capture": capture}
+                    )
+                )
+        return corrected
+
+
+def _made_in(
+    after: datetime.datetime | None, before: datetime.datetime | None
+) -> tuple[str, tuple[str, ...]]:
+    conditions, values = ["TRUE"], []
+    if after is not None:
+        conditions.append("recording.created_on >= ?")
+        values.append(to_text(after))
+    if before is not None:
+        conditions.append("recording.created_on < ?")
+        values.append(to_text(before))
+    return " AND ".join(conditions), cast("tuple[str, ...]", tuple(values))
