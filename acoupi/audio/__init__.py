@@ -1,1 +1,5 @@
-"""Placeholder docstring, replaced by its owner."""
+"""Sound itself: microphones, capture, files, spectra.
+
+Knows neither Celery nor configuration files. Nothing here is loaded until it is
+imported by name.
+"""
