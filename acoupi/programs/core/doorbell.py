@@ -55,8 +55,8 @@ class Doorbell:
         self._silent_until: float | None = None
         self._unheard = 0
 
-    def ring(self, task: Task[Any, Any], value: object) -> bool:
-        """Queue the task with the value as its one argument.
+    def ring(self, task: Task[Any, Any], *arguments: object) -> bool:
+        """Queue the task with these arguments.
 
         Returns
         -------
@@ -68,7 +68,7 @@ class Doorbell:
                 self._unheard += 1
                 return False
         try:
-            task.apply_async((value,), retry=True, retry_policy=RETRY_POLICY)
+            task.apply_async(arguments, retry=True, retry_policy=RETRY_POLICY)
         # Any transport's errors end here: the store holds what the ring was about.
         except Exception as error:  # noqa: BLE001
             self._note_failure(task.name, error)

@@ -228,6 +228,32 @@ class AcoupiProgram(ABC, Generic[C]):
             task_name: {"queue": queue},
         }
 
+    def get_queue(self, task_name: str) -> str:
+        """Return the queue that a task is sent to."""
+        route = (self.app.conf.task_routes or {}).get(task_name, {})
+        return str(route.get("queue", DEFAULT_QUEUE))
+
+    def call(self, task_name: str) -> bool:
+        """Queue a task that takes nothing; never raises.
+
+        Returns
+        -------
+        bool
+            Whether it was queued.
+        """
+        return self._doorbell.ring(self.tasks[task_name])
+
+    def ring_callbacks(self, task_name: str, result: object) -> bool:
+        """Hand a result to the callbacks of a task, as if the task had returned it.
+
+        Returns
+        -------
+        bool
+            Whether every callback was queued.
+        """
+        entry = next(e for e in self._entries if e.task.name == task_name)
+        return self._hand_on(entry, result)
+
     def _find(self, function: TaskFunction) -> _Entry | None:
         matches = (e for e in self._entries if e.function == function)
         return next(matches, None)
@@ -297,11 +323,11 @@ class AcoupiProgram(ABC, Generic[C]):
         self.tasks[name] = task
         return task
 
-    def _hand_on(self, entry: _Entry, result: object) -> None:
+    def _hand_on(self, entry: _Entry, result: object) -> bool:
         if result is None:
-            return
-        for callback in entry.callbacks:
-            self._doorbell.ring(callback.task, result)
+            return True
+        rung = [self._doorbell.ring(c.task, result) for c in entry.callbacks]
+        return all(rung)
 
 
 def _name_of(function: TaskFunction) -> str:

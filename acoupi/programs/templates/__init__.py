@@ -1,1 +1,36 @@
-"""Placeholder docstring, replaced by its owner."""
+"""Programs with the usual tasks in place, to be completed by subclasses.
+
+`BasicProgram` records and keeps; `MessagingProgram` sends messages too;
+`DetectionProgram` runs a model on every recording. Every part is made by a method of
+its own, which a subclass may override.
+"""
+
+from __future__ import annotations
+
+from acoupi.programs.templates.basic import BasicProgram
+from acoupi.programs.templates.configuration import (
+    AudioConfiguration,
+    BasicProgramConfiguration,
+    DetectionProgramConfiguration,
+    DetectionsConfiguration,
+    MessagingConfig,
+    MessagingProgramConfiguration,
+    PathsConfiguration,
+    RetentionConfiguration,
+)
+from acoupi.programs.templates.detection import DetectionProgram
+from acoupi.programs.templates.messaging import MessagingProgram
+
+__all__ = [
+    "AudioConfiguration",
+    "BasicProgram",
+    "BasicProgramConfiguration",
+    "DetectionProgram",
+    "DetectionProgramConfiguration",
+    "DetectionsConfiguration",
+    "MessagingConfig",
+    "MessagingProgram",
+    "MessagingProgramConfiguration",
+    "PathsConfiguration",
+    "RetentionConfiguration",
+]

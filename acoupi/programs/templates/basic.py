@@ -1,0 +1,264 @@
+"""A program that records and keeps."""
+
+from __future__ import annotations
+
+import datetime
+import threading
+import zoneinfo
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+
+from acoupi import data
+from acoupi.components import types
+from acoupi.programs.core import AcoupiProgram, AcoupiWorker, WorkerConfig
+from acoupi.programs.templates.configuration import BasicProgramConfiguration
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["BasicProgram"]
+
+BasicConfig = TypeVar("BasicConfig", bound=BasicProgramConfiguration)
+
+FILE_MANAGEMENT_INTERVAL = 30.0
+"""Seconds between two looks at the recordings that wait for a decision."""
+
+RECONCILE_INTERVAL = 300.0
+"""Seconds between two searches for what was forgotten."""
+
+
+class BasicProgram(AcoupiProgram[BasicConfig], Generic[BasicConfig]):
+    """Records on a schedule and keeps the recordings.
+
+    Tasks: ``recording_task``, ``file_management_task``, ``reconcile_task``. Override
+    a ``configure_``, ``get_`` or ``create_`` method to change a part.
+    """
+
+    worker_config: ClassVar[WorkerConfig | None] = WorkerConfig(
+        workers=[
+            AcoupiWorker(name="recording", queues=["recording"], concurrency=1),
+            AcoupiWorker(name="default", queues=["celery"], concurrency=1),
+        ]
+    )
+
+    recorder: types.AudioRecorder
+    store: types.Store
+
+    def setup(self, config: BasicConfig) -> None:
+        """Make the recorder, the store and the tasks."""
+        self._prepare_store(config)
+        self.recorder = self.configure_recorder(config)
+        self._conditions = list(self.get_recording_conditions(config))
+        self._deployment_lock = threading.Lock()
+        self._known_deployment: data.Deployment | None = None
+        self.register_recording_task(config)
+        self.register_file_management_task(config)
+        self.register_reconcile_task(config)
+
+    # Parts.
+
+    def configure_recorder(self, config: BasicConfig) -> types.AudioRecorder:
+        """Return what records; it opens no device yet."""
+        from acoupi.components import MicrophoneRecorder
+
+        run_dir = self.run_dir
+        return MicrophoneRecorder(
+            microphone=config.microphone,
+            duration=config.recording.duration,
+            interval=config.recording.interval,
+            chunksize=config.recording.chunksize,
+            dirpath=config.paths.tmp_audio,
+            status_file=run_dir / "recorder.json" if run_dir else None,
+        )
+
+    def configure_store(self, config: BasicConfig) -> types.Store:
+        """Return where metadata is kept."""
+        from acoupi.components import SqliteStore
+
+        return SqliteStore(config.paths.db_metadata)
+
+    def get_recording_conditions(
+        self, config: BasicConfig
+    ) -> Sequence[types.RecordingCondition]:
+        """Return the conditions to record; all must hold."""
+        from acoupi.components import IsInInterval
+
+        recording = config.recording
+        return [
+            IsInInterval(
+                interval=data.TimeInterval(
+                    start=recording.schedule_start, end=recording.schedule_end
+                ),
+                timezone=zoneinfo.ZoneInfo(config.timezone),
+            )
+        ]
+
+    def get_recording_callbacks(
+        self,
+        config: BasicConfig,  # noqa: ARG002  # For subclasses.
+    ) -> list[Callable[[data.Recording], object]]:
+        """Return the tasks that take each new recording."""
+        return []
+
+    def get_required_models(
+        self,
+        config: BasicConfig,  # noqa: ARG002  # For subclasses.
+    ) -> list[str]:
+        """Return the models whose output a recording needs before it is decided on."""
+        return []
+
+    def get_file_managers(
+        self, config: BasicConfig
+    ) -> list[types.RecordingSavingManager]:
+        """Return who puts a recording where it belongs; the first that does wins."""
+        from acoupi.components import SaveRecordingManager
+
+        recordings = config.paths.recordings
+        return [
+            SaveRecordingManager(
+                dirpath=recordings, dirpath_true=recordings, dirpath_false=recordings
+            )
+        ]
+
+    def get_recording_filters(
+        self,
+        config: BasicConfig,  # noqa: ARG002  # For subclasses.
+    ) -> list[types.RecordingSavingFilter]:
+        """Return what makes a recording worth keeping; with none, each is kept."""
+        return []
+
+    # Tasks.
+
+    def create_recording_task(
+        self,
+        config: BasicConfig,  # noqa: ARG002  # For subclasses.
+    ) -> Callable[[], Iterator[data.Recording]]:
+        """Return the function that stores and hands on what was recorded."""
+        from acoupi.tasks import generate_recording_task
+
+        return generate_recording_task(
+            recorder=self.recorder,
+            store=self.store,
+            recording_conditions=self._conditions,
+            logger=self.logger.getChild("recording"),
+        )
+
+    def register_recording_task(self, config: BasicConfig) -> None:
+        """Add ``recording_task``, once per recording interval."""
+        self.add_task(
+            self.create_recording_task(config),
+            callbacks=self.get_recording_callbacks(config),
+            schedule=self._recording_period(config),
+            queue="recording",
+            name="recording_task",
+        )
+
+    def create_file_management_task(self, config: BasicConfig) -> Callable[[], object]:
+        """Return the function that keeps or deletes recordings."""
+        from acoupi.tasks import generate_file_management_task
+
+        return generate_file_management_task(
+            store=self.store,
+            file_managers=self.get_file_managers(config),
+            file_filters=self.get_recording_filters(config),
+            required_models=self.get_required_models(config),
+            tmp_path=config.paths.tmp_audio,
+            logger=self.logger.getChild("file_management"),
+        )
+
+    def register_file_management_task(self, config: BasicConfig) -> None:
+        """Add ``file_management_task``."""
+        self.add_task(
+            self.create_file_management_task(config),
+            schedule=FILE_MANAGEMENT_INTERVAL,
+            name="file_management_task",
+        )
+
+    def create_reconcile_task(self, config: BasicConfig) -> Callable[[], object]:
+        """Return the function that rings again for what was forgotten."""
+        from acoupi.tasks import generate_reconcile_task
+
+        return generate_reconcile_task(
+            store=self.store,
+            ring=self._ring_again,
+            required_models=self.get_required_models(config),
+            logger=self.logger.getChild("reconcile"),
+        )
+
+    def register_reconcile_task(self, config: BasicConfig) -> None:
+        """Add ``reconcile_task``."""
+        self.add_task(
+            self.create_reconcile_task(config),
+            schedule=RECONCILE_INTERVAL,
+            name="reconcile_task",
+        )
+
+    # The life of a sensor.
+
+    def check(self, config: BasicConfig) -> None:  # noqa: ARG002  # For subclasses.
+        """Raise an error that names the remedy when recording cannot work."""
+        self.recorder.check()
+
+    def on_start(self, deployment: data.Deployment) -> None:
+        """Store the deployment that starts."""
+        self.store.store_deployment(deployment)
+
+    def on_end(self, deployment: data.Deployment) -> None:
+        """Store the end of the deployment."""
+        if deployment.ended_on is None:
+            deployment = deployment.model_copy(update={"ended_on": data.utc_now()})
+        self.store.update_deployment(deployment)
+
+    def worker_started(self, queues: Sequence[str]) -> None:
+        """Start recording, in the worker that has the recording task."""
+        recorder = self._continuous_recorder(queues)
+        if recorder is not None:
+            recorder.start(self._get_deployment, self._conditions)
+        if self.get_queue("reconcile_task") in queues:
+            self.call("reconcile_task")
+
+    def worker_stopping(self, queues: Sequence[str]) -> None:
+        """Stop recording, and store what was recorded until now."""
+        recorder = self._continuous_recorder(queues)
+        if recorder is None:
+            return
+        recorder.stop()
+        for recording in recorder.harvest():
+            self.store.store_recording(recording)
+
+    def worker_healthy(self, queues: Sequence[str]) -> bool:
+        """Tell whether recording makes progress, or waits on purpose."""
+        recorder = self._continuous_recorder(queues)
+        return recorder is None or recorder.healthy
+
+    def needs_broker(self, queues: Sequence[str]) -> bool:
+        """Tell that a recording worker works on without the broker."""
+        return self._continuous_recorder(queues) is None
+
+    def _prepare_store(self, config: BasicConfig) -> None:
+        # Subclasses' parts, made before the basics, may need the store.
+        if not hasattr(self, "store"):
+            self.store = self.configure_store(config)
+
+    def _recording_period(self, config: BasicConfig) -> datetime.timedelta:
+        seconds = max(config.recording.interval, config.recording.duration, 1.0)
+        return datetime.timedelta(seconds=seconds)
+
+    def _continuous_recorder(
+        self, queues: Sequence[str]
+    ) -> types.ContinuousRecorder | None:
+        if not isinstance(self.recorder, types.ContinuousRecorder):
+            return None
+        return self.recorder if self.get_queue("recording_task") in queues else None
+
+    def _ring_again(self, recording: data.Recording) -> None:
+        self.ring_callbacks("recording_task", recording)
+
+    def _get_deployment(self) -> data.Deployment:
+        deployment = self.store.get_current_deployment()
+        with self._deployment_lock:
+            if deployment != self._known_deployment:
+                self._known_deployment = deployment
+                for condition in self._conditions:
+                    condition.use_deployment(deployment)
+        return deployment

@@ -1,0 +1,147 @@
+"""What acoupi adds to the start and the end of a Celery worker."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from celery import bootsteps, signals
+from celery.utils.log import get_logger
+
+from acoupi.system.notify import ServiceNotifier
+from acoupi.system.vigilance import Condition, Guard
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+    from acoupi.programs import AcoupiProgram
+
+__all__ = ["ConsumerStep", "ProgramStep", "install"]
+
+logger = get_logger(__name__)
+
+TASK_LIMIT = 1800.0
+"""Seconds after which a task counts as hung, unless ``task_time_limit`` is set."""
+
+
+def install(app: Celery, program: AcoupiProgram[Any]) -> None:
+    """Let workers of the app start, watch and stop the program's own activities."""
+    app.acoupi_program = program  # type: ignore[attr-defined] # ours, read below
+    app.steps["worker"].add(ProgramStep)
+    app.steps["consumer"].add(ConsumerStep)
+
+
+class ProgramStep(bootsteps.StartStopStep):
+    """Runs the program's hooks around a worker's life, and guards its health.
+
+    It belongs to the worker, not to its consumer, so that what the program does
+    beside its tasks (recording) begins whether or not the broker is there.
+    """
+
+    requires = ("celery.worker.components:Pool",)
+
+    def __init__(self, parent: Any, **kwargs: Any) -> None:
+        super().__init__(parent, **kwargs)
+        self._program = cast("AcoupiProgram[Any]", parent.app.acoupi_program)
+        self._queues: list[str] = []
+        self._notifier = ServiceNotifier()
+        self._guard: Guard | None = None
+        self._running = False
+        parent.acoupi_step = self
+
+    def start(self, parent: Any) -> None:
+        """Start the program's own activities and the guard."""
+        self._queues = list(parent.app.amqp.queues.consume_from)
+        program, queues = self._program, self._queues
+        needs_broker = program.needs_broker(queues)
+        self.condition = Condition(
+            needs_broker=needs_broker,
+            task_limit=parent.app.conf.task_time_limit or TASK_LIMIT,
+            is_healthy=lambda: program.worker_healthy(queues),
+        )
+        signals.task_prerun.connect(self._task_began)
+        signals.task_postrun.connect(self._task_ended)
+        # Sent at the very end of a warm shutdown, after the pool has drained, while
+        # a step that starts after the pool is stopped before it.
+        signals.worker_shutdown.connect(self._worker_gone)
+        self._running = True
+        program.worker_started(queues)
+        if not needs_broker:
+            self._notifier.ready("working")
+        self._guard = Guard(self.condition, self._notifier)
+        self._guard.start()
+
+    def consumer_ready(self) -> None:
+        """Note that the worker takes tasks."""
+        self.condition.consumer_turned()
+        self._notifier.ready("working")
+
+    def consumer_lost(self) -> None:
+        """Note that the worker looks for the broker."""
+        self.condition.consumer_disconnected()
+        self._notifier.status("looking for the broker")
+
+    def stop(self, parent: Any) -> None:  # noqa: ARG002  # Celery's signature.
+        """Say that the worker stops; tasks may still run."""
+        self._notifier.stopping()
+        if self._guard is not None:
+            self._guard.stop()
+
+    def terminate(self, parent: Any) -> None:
+        """Stop at once: a cold shutdown does not wait for tasks."""
+        self.stop(parent)
+        self._finish()
+
+    def _worker_gone(self, **_kwargs: Any) -> None:
+        self._finish()
+
+    def _finish(self) -> None:
+        if not self._running:
+            return
+        self._running = False
+        signals.worker_shutdown.disconnect(self._worker_gone)
+        signals.task_prerun.disconnect(self._task_began)
+        signals.task_postrun.disconnect(self._task_ended)
+        try:
+            self._program.worker_stopping(self._queues)
+        # The worker has to end whatever the program's code does.
+        except Exception:
+            logger.exception("The program's worker_stopping failed")
+
+    def _task_began(self, task_id: str, task: Any, **_kwargs: Any) -> None:
+        self.condition.task_began(task_id, task.name)
+
+    def _task_ended(self, task_id: str, **_kwargs: Any) -> None:
+        self.condition.task_ended(task_id)
+
+
+class ConsumerStep(bootsteps.StartStopStep):
+    """Tells the guard that the consumer is connected and its loop turns."""
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    def __init__(self, parent: Any, **kwargs: Any) -> None:
+        super().__init__(parent, **kwargs)
+        self._timer_entry: Any = None
+
+    def start(self, parent: Any) -> None:
+        """Note the connection, and every second that the loop turns."""
+        step = _program_step(parent)
+        step.consumer_ready()
+        self._timer_entry = parent.timer.call_repeatedly(
+            1.0, step.condition.consumer_turned
+        )
+
+    def stop(self, parent: Any) -> None:
+        """Note that the connection is gone."""
+        if self._timer_entry is not None:
+            self._timer_entry.cancel()
+            self._timer_entry = None
+        _program_step(parent).consumer_lost()
+
+    def terminate(self, parent: Any) -> None:
+        """Note that the connection is gone."""
+        self.stop(parent)
+
+
+def _program_step(consumer: Any) -> ProgramStep:
+    return cast("ProgramStep", consumer.controller.acoupi_step)

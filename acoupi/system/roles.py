@@ -1,0 +1,184 @@
+"""The processes of a sensor: its workers and beat.
+
+`run_worker` and `run_beat` do what the ``celery`` command does, without the command
+line's imports: they cost 9 MB in every process. The generated scripts run this module::
+
+    python -m acoupi.system.roles worker recording
+    python -m acoupi.system.roles beat
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from celery import Celery
+
+    from acoupi.programs import AcoupiProgram, AcoupiWorker
+
+__all__ = ["find_worker", "main", "run_beat", "run_worker"]
+
+
+def run_worker(
+    app: Celery,
+    worker: AcoupiWorker,
+    *,
+    log_file: Path | None = None,
+    pid_file: Path | None = None,
+) -> int:
+    """Run a worker until it is told to stop.
+
+    SIGTERM and SIGINT end it after its running tasks, SIGQUIT at once.
+
+    Parameters
+    ----------
+    app : celery.Celery
+        From `acoupi.system.get_celery_app`.
+    worker : AcoupiWorker
+        Which of the program's workers.
+    log_file, pid_file : Path, optional
+        Default: log to standard error, write no process id.
+
+    Returns
+    -------
+    int
+        Exit code of the process: 0 after a clean stop.
+    """
+    controller: Any = app.Worker(
+        hostname=f"{worker.name}@%h",
+        queues=",".join(worker.consumed_queues),
+        pool=app.conf.worker_pool,
+        concurrency=worker.concurrency or 1,
+        loglevel=_log_level(app),
+        logfile=str(log_file) if log_file else None,
+        pidfile=str(pid_file) if pid_file else None,
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+        quiet=True,
+    )
+    controller.start()
+    return int(controller.exitcode or 0)
+
+
+def run_beat(
+    app: Celery,
+    *,
+    log_file: Path | None = None,
+    pid_file: Path | None = None,
+) -> int:
+    """Run the scheduler until it is told to stop.
+
+    Parameters
+    ----------
+    app : celery.Celery
+        From `acoupi.system.get_celery_app`.
+    log_file, pid_file : Path, optional
+        Default: log to standard error, write no process id.
+
+    Returns
+    -------
+    int
+        Exit code of the process: 0 after a clean stop.
+    """
+    from celery.apps.beat import Beat
+
+    beat = Beat(
+        app=app,
+        scheduler=app.conf.beat_scheduler,
+        loglevel=_log_level(app),
+        logfile=str(log_file) if log_file else None,
+        pidfile=str(pid_file) if pid_file else None,
+        quiet=True,
+    )
+    beat.run()
+    return 0
+
+
+def find_worker(app: Celery, name: str) -> AcoupiWorker:
+    """Return the worker of that name of the app's program.
+
+    Raises
+    ------
+    acoupi.errors.ConfigurationError
+        If the program has no worker of that name.
+    """
+    from acoupi.errors import ConfigurationError
+
+    # Set by acoupi.system.bootsteps.install.
+    program: AcoupiProgram[Any] = app.acoupi_program  # type: ignore[attr-defined]
+    workers = program.get_worker_config().workers
+    for worker in workers:
+        if worker.name == name:
+            return worker
+    names = ", ".join(worker.name for worker in workers)
+    raise ConfigurationError(f"there is no worker {name!r}: the program has {names}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one role of the sensor whose home is ``ACOUPI_HOME``.
+
+    Returns
+    -------
+    int
+        Exit code: 0 after a clean stop, 2 when the home is not set up or the worker
+        is unknown.
+    """
+    from acoupi.errors import AcoupiError
+
+    options = _parse(arguments)
+    try:
+        return _run(options)
+    except AcoupiError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m acoupi.system.roles")
+    roles = parser.add_subparsers(dest="role", required=True)
+    worker = roles.add_parser("worker", help="run one of the program's workers")
+    worker.add_argument("name")
+    beat = roles.add_parser("beat", help="run the scheduler")
+    for role in (worker, beat):
+        role.add_argument("--log-file")
+        role.add_argument("--pid-file")
+    return parser.parse_args(arguments)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from acoupi.system.apps import get_celery_app
+
+    app = get_celery_app()
+    files: dict[str, Path | None] = {
+        "log_file": Path(options.log_file) if options.log_file else None,
+        "pid_file": Path(options.pid_file) if options.pid_file else None,
+    }
+    if options.role == "beat":
+        return run_beat(app, **files)
+    return run_worker(app, find_worker(app, options.name), **files)
+
+
+def _log_level(app: Celery) -> str:
+    return str(app.conf.get("acoupi_log_level") or "INFO")
+
+
+if __name__ == "__main__":
+    try:
+        code = main()
+    except SystemExit as finished:
+        code = finished.code if isinstance(finished.code, int) else 1
+    # Threads of third-party libraries must not keep a finished process alive.
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
