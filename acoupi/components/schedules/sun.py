@@ -234,7 +234,7 @@ def _solar_days(
         day += _DAY
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=1024)
 def _passage(
     latitude: float,
     longitude: float,

@@ -13,7 +13,7 @@ import zoneinfo
 import numpy as np
 import pytest
 import pytz
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acoupi.components import schedules
@@ -246,6 +246,7 @@ def test_times_with_an_offset_are_refused():
         IsInInterval(interval, "UTC")
 
 
+@settings(deadline=None)
 @given(
     start=st.times(),
     end=st.times(),
