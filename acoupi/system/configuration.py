@@ -41,6 +41,7 @@ def read_program_name(settings: Settings) -> str:
     NotSetUpError
         When none is.
     """
+    _undo_interrupted_setup(settings)
     try:
         name = settings.name_file.read_text(encoding="utf-8").strip()
     except FileNotFoundError as error:
@@ -55,6 +56,18 @@ def read_program_name(settings: Settings) -> str:
     if not name:
         raise NotSetUpError(f"{settings.name_file} is empty: run `acoupi setup` again")
     return name
+
+
+def _undo_interrupted_setup(settings: Settings) -> None:
+    from acoupi.system.swap import recover
+
+    try:
+        recover(settings.home)
+    except OSError as error:
+        raise ConfigurationError(
+            f"a setup of {settings.home} was cut short and cannot be undone "
+            f"({error.strerror}): run `acoupi setup` as the owner of that directory"
+        ) from error
 
 
 def read_raw_config(path: Path) -> Any:

@@ -59,3 +59,16 @@ class CeleryConfig(BaseModel):
             return value
         # The value may hold a password, so the message does not repeat it.
         raise ValueError("the URL must start with one of " + ", ".join(_BROKER_SCHEMES))
+
+    @field_validator("timezone")
+    @classmethod
+    def _check_timezone(cls, value: str) -> str:
+        import zoneinfo
+
+        try:
+            zoneinfo.ZoneInfo(value)
+        except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
+            raise ValueError(
+                "must be an IANA time zone, as Europe/London or UTC"
+            ) from error
+        return value

@@ -23,7 +23,9 @@ __all__ = [
     "dump_config",
     "mask_url_passwords",
     "masked",
+    "put_references",
     "resolve_secrets",
+    "take_references",
 ]
 
 MASK = "**********"
@@ -40,14 +42,21 @@ def mask_url_passwords(text: str) -> str:
     return _URL_PASSWORD.sub(rf"\g<scheme>{MASK}@", text)
 
 
-def dump_config(config: BaseModel) -> str:
+def dump_config(config: BaseModel, references: Mapping[Key, str] | None = None) -> str:
     """Return a configuration as JSON text **with its secrets**, for a 0600 file.
 
     Equal configurations give equal bytes.
+
+    Parameters
+    ----------
+    config : BaseModel
+        The configuration.
+    references : mapping, optional
+        Names of the credentials that stand for secrets, by path of keys.
     """
     shown = config.model_dump(mode="json", by_alias=True)
     actual = config.model_dump(mode="python", by_alias=True)
-    return _as_text(_reveal(shown, actual))
+    return _as_text(put_references(_reveal(shown, actual), references or {}))
 
 
 def masked(config: BaseModel | Mapping[str, Any]) -> Any:
@@ -118,6 +127,39 @@ def resolve_secrets(data: Any, directory: Path | None = None) -> Any:
         return {key: resolve_secrets(value, directory) for key, value in data.items()}
     if isinstance(data, list):
         return [resolve_secrets(value, directory) for value in data]
+    return data
+
+
+def take_references(data: Any) -> tuple[Any, dict[Key, str]]:
+    """Put a stand-in for each reference to a credential, so that data validates.
+
+    Returns
+    -------
+    data, references
+        The data, and the name of the credential by the path of keys.
+    """
+    references: dict[Key, str] = {}
+
+    def visit(value: Any, path: Key) -> Any:
+        if isinstance(value, Mapping):
+            if set(value) == {SECRET_REFERENCE}:
+                references[path] = str(value[SECRET_REFERENCE])
+                return MASK
+            return {key: visit(item, (*path, key)) for key, item in value.items()}
+        if isinstance(value, list):
+            return [visit(item, (*path, place)) for place, item in enumerate(value)]
+        return value
+
+    return visit(data, ()), references
+
+
+def put_references(data: Any, references: Mapping[Key, str]) -> Any:
+    """Put the references to credentials back in the place of their stand-ins."""
+    for path, name in references.items():
+        here = data
+        for part in path[:-1]:
+            here = here[part]
+        here[path[-1]] = {SECRET_REFERENCE: name}
     return data
 
 

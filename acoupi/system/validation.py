@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -74,6 +74,14 @@ class InvalidConfigurationError(ConfigurationError):
         what = f"the configuration in {source}" if source else "the configuration"
         lines = [f"{what} is not valid:", *(f"  {problem}" for problem in problems)]
         super().__init__("\n".join(lines))
+
+    def below(self, prefix: str) -> InvalidConfigurationError:
+        """Return the same with every key put below another, as an option's name."""
+        problems = [
+            replace(problem, key=f"{prefix}.{problem.key}" if problem.key else prefix)
+            for problem in self.problems
+        ]
+        return InvalidConfigurationError(problems, self.source)
 
 
 def validate_config(schema: type[M], data: Any, *, source: str | None = None) -> M:
