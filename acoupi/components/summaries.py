@@ -1,9 +1,6 @@
 """What was detected over an interval, in one small message instead of many.
 
-A summariser covers the time from the end of its last summary to now, so that late,
-early or doubled runs neither miss a recording nor count one twice: periods are
-[start, end) and each begins where the one before it ended. The content of a message
-is JSON::
+The content of a message is JSON::
 
     {
       "summary": "statistics",
@@ -13,19 +10,25 @@ is JSON::
       "tags": [{"key": "species", "value": "Myotis myotis", ...}]
     }
 
-Times are UTC; a recording belongs to the period in which it began. Tags come in
-alphabetical order. A period without detections gives no message, unless
-``send_empty`` asks for one with an empty list: that the sensor is alive is told by its
-heartbeat.
+Times are UTC, tags in alphabetical order. A summary that found nothing gives no
+message, unless ``send_empty`` asks for one with an empty list: that the sensor is
+alive is told by its heartbeat.
+
+Nothing is counted twice or missed. The first summary covers the recordings that began
+in [now - interval, now); every other one covers what was found since the one before,
+as numbered by the store (`acoupi.components.stores.progress`), so a recording that is
+analysed late is in a later summary, and a summary that comes late covers more. With a
+store that does not number outputs, the periods are [end of the one before, now) of the
+time at which recordings began, from when the program was started.
 """
 
 from __future__ import annotations
 
 import datetime
 import json
-import logging
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 from uuid import UUID, uuid5
 
@@ -35,21 +38,31 @@ from acoupi.components.types import Summariser
 from acoupi.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from acoupi.components.stores.progress import SummaryProgress
     from acoupi.components.types import Store
 
 __all__ = ["StatisticsDetectionsSummariser", "ThresholdsDetectionsSummariser"]
 
-logger = logging.getLogger(__name__)
-
-_LONGEST_CATCH_UP = datetime.timedelta(days=31)
+_LONGEST = datetime.timedelta(days=31)
 _NAMESPACE = UUID("0d3a6f0e-6a3a-4d0c-9a35-5f4fcb3c2c11")
 
 
+@dataclass(frozen=True)
+class _Period:
+    """What one summary covers."""
+
+    start: datetime.datetime
+    end: datetime.datetime
+    tags: list[data.PredictedTag]
+    output: int = 0
+    """Number of the last output among them, where the store numbers them."""
+
+
 class _TagSummariser(Summariser):
-    """Reads the tags of a period and describes each of them."""
+    """Describes each of the tags found since the last summary."""
 
     kind: ClassVar[str]
-    _lowest_score: float = 0
+    lowest_score: float = 0
 
     def __init__(
         self,
@@ -59,42 +72,39 @@ class _TagSummariser(Summariser):
         model_names: Sequence[str] | None = None,
         send_empty: bool = False,
     ) -> None:
-        if not 0 < interval <= _LONGEST_CATCH_UP.total_seconds():
+        if not 0 < interval <= _LONGEST.total_seconds():
             raise ConfigurationError(
                 f"interval is {interval}: must be seconds, more than 0 and at most "
-                f"{_LONGEST_CATCH_UP.total_seconds():.0f} (31 days)"
+                f"{_LONGEST.total_seconds():.0f} (31 days)"
             )
         self.store = store
         self.interval = interval
         self.model_names = model_names
         self.send_empty = send_empty
         self._covered_until: datetime.datetime | None = None
+        self._built: _Period | None = None
 
     def build_summary(self, now: datetime.datetime) -> data.Message | None:
         """Summarise the period that ends ``now``; None when there is nothing to say.
 
-        Changes nothing: until `summary_stored` is called, the next summary begins
-        where this one did.
+        Counts nothing as sent: until `summary_stored` is called, the next summary
+        begins where this one did.
         """
-        now = as_instant(now)
-        start = self._start(now)
-        if start is None:
+        period = self._built = self._read_period(as_instant(now))
+        if period is None:
             return None
         scores: dict[data.Tag, list[float]] = {}
-        for predicted in self.store.get_predicted_tags(
-            after=start, before=now, model_names=self.model_names
-        ):
-            if predicted.confidence_score < self._lowest_score:
-                continue
-            scores.setdefault(predicted.tag, []).append(predicted.confidence_score)
+        for predicted in period.tags:
+            if predicted.confidence_score >= self.lowest_score:
+                scores.setdefault(predicted.tag, []).append(predicted.confidence_score)
         if not scores and not self.send_empty:
             return None
         deployment = self.store.get_current_deployment()
         content = {
             "summary": self.kind,
             "deployment": {"id": str(deployment.id), "name": deployment.name},
-            "start": _to_text(start),
-            "end": _to_text(now),
+            "start": _to_text(period.start),
+            "end": _to_text(period.end),
             **self._settings(),
             "tags": [
                 {"key": tag.key, "value": tag.value, **self._describe(scores[tag])}
@@ -102,42 +112,60 @@ class _TagSummariser(Summariser):
             ],
         }
         text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+        # The same summary has the same id, so that storing it again is no repeat.
         return data.Message(
-            # The same summary has the same id, so that storing it again is no repeat.
-            id=uuid5(_NAMESPACE, text),
-            content=text,
-            created_on=now,
+            id=uuid5(_NAMESPACE, text), content=text, created_on=period.end
         )
 
     def summary_stored(self, now: datetime.datetime) -> None:
         """Begin the next summary where the one of ``now`` ended."""
-        now = as_instant(now)
-        if self._start(now) is not None:
-            self._covered_until = now
+        period = self._built
+        if period is None or period.end != as_instant(now):
+            return
+        progress = self._progress()
+        if progress is None:
+            self._covered_until = period.end
+        else:
+            from acoupi.components.stores.progress import Progress
 
-    def _start(self, now: datetime.datetime) -> datetime.datetime | None:
-        """Return where the period that ends ``now`` begins; None when it is too soon.
+            progress.set(self._name(), Progress(period.end, period.output))
 
-        Runs less than half an interval after the last one are doubled ticks: their
-        time is left to the next. A clock that was set back by more than an interval,
-        or ahead by more than 31 days, makes the end of the last period useless.
-        """
+    def _read_period(self, now: datetime.datetime) -> _Period | None:
+        """Read what is to be summarised; None when it is too soon."""
         interval = datetime.timedelta(seconds=self.interval)
-        if self._covered_until is None:
-            return now - interval
-        elapsed = now - self._covered_until
-        if -interval <= elapsed < interval / 2:
+        progress = self._progress()
+        last = None if progress is None else progress.get(self._name())
+        covered_until = self._covered_until if last is None else last.covered_until
+        if covered_until is not None and abs(now - covered_until) < interval / 2:
+            # A doubled tick: its time is left to the next one.
             return None
-        if elapsed < -interval or elapsed > max(_LONGEST_CATCH_UP, 2 * interval):
-            logger.warning(
-                "The last summary ended at %s and the clock now says %s: the summary "
-                "covers the last %s s only",
-                self._covered_until,
-                now,
-                self.interval,
-            )
-            return now - interval
-        return self._covered_until
+        newest = 0 if progress is None else progress.newest_output()
+        if progress is not None and last is not None:
+            start = min(last.covered_until, now - interval / 2)
+            tags = progress.get_predicted_tags(last.output, newest, self.model_names)
+            return _Period(start, now, tags, newest)
+        start = now - interval
+        if covered_until is not None and start - _LONGEST < covered_until < now:
+            start = covered_until
+        tags = self.store.get_predicted_tags(
+            after=start, before=now, model_names=self.model_names
+        )
+        return _Period(start, now, tags, newest)
+
+    def _progress(self) -> SummaryProgress | None:
+        """Return where the store keeps the progress of summaries, if it can."""
+        database = getattr(self.store, "database", None)
+        if database is None:
+            return None
+        from acoupi.components.stores.database import Database
+        from acoupi.components.stores.progress import SummaryProgress
+
+        return SummaryProgress(database) if isinstance(database, Database) else None
+
+    def _name(self) -> str:
+        """Name the summary, so that differing ones have a progress of their own."""
+        models = None if self.model_names is None else sorted(self.model_names)
+        return json.dumps([self.kind, self.interval, models, self._settings()])
 
     def _settings(self) -> dict[str, object]:
         """Return what a receiver must know to read the numbers."""
@@ -230,7 +258,7 @@ class ThresholdsDetectionsSummariser(_TagSummariser):
                 f"low_band_threshold, mid_band_threshold and high_band_threshold are "
                 f"{low}, {mid} and {high}: must be in this order and within [0, 1]"
             )
-        self.low_band_threshold = self._lowest_score = low
+        self.low_band_threshold = self.lowest_score = low
         self.mid_band_threshold = mid
         self.high_band_threshold = high
 

@@ -104,6 +104,13 @@ CREATE TABLE loss (
     PRIMARY KEY (day, kind, reason)
 ) WITHOUT ROWID;
 
+-- Up to which model output each summary has counted.
+CREATE TABLE summary (
+    name          TEXT PRIMARY KEY,
+    covered_until TEXT NOT NULL,
+    output        INTEGER NOT NULL
+) WITHOUT ROWID;
+
 -- The outbox.
 CREATE TABLE message (
     number     INTEGER PRIMARY KEY,
