@@ -250,6 +250,8 @@ class Detection(BaseModel):
     @field_validator("tags")
     @classmethod
     def _sort_tags(cls, value: list[PredictedTag]) -> list[PredictedTag]:
+        if len(value) < 2:
+            return value  # most detections; this is called for each one read back
         return sorted(
             value,
             key=lambda tag: (-tag.confidence_score, tag.tag.key, tag.tag.value),
@@ -293,7 +295,7 @@ class ModelOutput(BaseModel):
     def _sort_detections(cls, value: list[Detection]) -> list[Detection]:
         return sorted(
             value,
-            key=lambda detection: (-detection.detection_score, str(detection.id)),
+            key=lambda detection: (-detection.detection_score, detection.id),
         )
 
 

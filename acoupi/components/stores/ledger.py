@@ -13,6 +13,7 @@ from acoupi.components.stores.rows import (
     read_outputs,
     read_recordings,
     to_text,
+    without_collection,
     write_recording,
 )
 from acoupi.components.types import RecordingState, Store
@@ -289,7 +290,7 @@ class RecordingLedger(Store):
     def _read(
         self, selection: Selection, limit: int = -1
     ) -> list[tuple[data.Recording, list[data.ModelOutput]]]:
-        with self.database.reading() as connection:
+        with self.database.reading() as connection, without_collection():
             recordings = read_recordings(connection, selection, limit)
             outputs = read_outputs(connection, recordings)
         return [

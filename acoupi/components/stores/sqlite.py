@@ -160,7 +160,7 @@ class SqliteStore(RecordingLedger):
         before: datetime.datetime | None = None,
         limit: int = 1000,
     ) -> list[tuple[data.Recording, list[data.ModelOutput]]]:
-        """Return recordings made in [after, before), oldest first, at most ``limit``."""
+        """Return at most ``limit`` recordings made in [after, before), oldest first."""
         condition, values = _made_in(after, before)
         numbers = (
             f"number IN (SELECT number FROM recording WHERE {condition} "  # noqa: S608  conditions are ours
