@@ -92,9 +92,7 @@ class SunMoment:
 
     def on(self, day: datetime.date, place: Place) -> datetime.datetime:
         """Return the moment of a solar day, in UTC."""
-        return sun_event(self.event, day, place).time + datetime.timedelta(
-            minutes=self.offset
-        )
+        return sun_event(self.event, day, place).time + _minutes(self.offset)
 
 
 def check_minutes(name: str, value: float) -> float:
@@ -201,12 +199,12 @@ def _near(
     before: float,
     after: float,
 ) -> Iterator[tuple[datetime.datetime, datetime.datetime]]:
-    for day in _solar_days(start, end, place):
+    """Yield the windows around a moment that reach into [start, end]."""
+    earlier, later = _minutes(before), _minutes(after)
+    shift = _minutes(moment.offset)
+    for day in _solar_days(start - shift - later, end - shift + earlier, place):
         centre = moment.on(day, place)
-        yield (
-            centre - datetime.timedelta(minutes=before),
-            centre + datetime.timedelta(minutes=after),
-        )
+        yield centre - earlier, centre + later
 
 
 def _between(
@@ -216,22 +214,30 @@ def _between(
     last: SunMoment,
     place: Place,
 ) -> Iterator[tuple[datetime.datetime, datetime.datetime]]:
+    """Yield the windows from one moment to the next other that reach into them."""
     order = [(_ORDER.index(moment.event), moment.offset) for moment in (first, last)]
     later = datetime.timedelta(days=0 if order[0] < order[1] else 1)
-    for day in _solar_days(start, end, place):
+    for day in _solar_days(
+        start - _minutes(last.offset) - later, end - _minutes(first.offset), place
+    ):
         yield first.on(day, place), last.on(day + later, place)
 
 
 def _solar_days(
     start: datetime.datetime, end: datetime.datetime, place: Place
 ) -> Iterator[datetime.date]:
-    """Yield the solar days whose events, shifted, can matter from start to end."""
-    to_local = datetime.timedelta(minutes=4 * place.longitude)
-    # Offsets and widths reach half a day each; an interval may end on the next day.
-    day, last = (start + to_local - 3 * _DAY).date(), (end + to_local + 2 * _DAY).date()
+    """Yield the solar days that have an instant of [start, end]."""
+    to_local = _minutes(4 * place.longitude)
+    # True solar time and its mean are never further apart (the equation of time).
+    margin = _minutes(20)
+    day, last = (start + to_local - margin).date(), (end + to_local + margin).date()
     while day <= last:
         yield day
         day += _DAY
+
+
+def _minutes(value: float) -> datetime.timedelta:
+    return datetime.timedelta(minutes=value)
 
 
 @functools.lru_cache(maxsize=1024)
