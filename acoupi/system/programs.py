@@ -145,7 +145,7 @@ def _suggestion(module: str) -> str:
     known = {entry.module: entry.module for entry in installed}
     known.update({entry.name: entry.module for entry in installed})
     close = difflib.get_close_matches(module, known, n=1, cutoff=0.6)
-    if close:
+    if close and known[close[0]] != module:
         return f"; did you mean {known[close[0]]!r}?"
     names = ", ".join(entry.module for entry in installed)
     return f"; installed programs: {names}" if names else ""

@@ -13,7 +13,13 @@ if TYPE_CHECKING:
 
     from acoupi.system.settings import Settings
 
-__all__ = ["STOP_SECONDS", "render_home", "render_template"]
+__all__ = [
+    "STOP_SECONDS",
+    "escape_for_unit",
+    "quote_for_unit",
+    "render_home",
+    "render_template",
+]
 
 STOP_SECONDS = 40
 """Seconds that a process has to end its running tasks before it is killed."""
@@ -77,11 +83,21 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters["quoted"] = shlex.quote
     environment.filters["python_quoted"] = repr
-    environment.filters["unit_quoted"] = _unit_quoted
+    environment.filters["unit_path"] = _unit_path
     return environment
 
 
-def _unit_quoted(text: str) -> str:
-    """Quote a word of a unit file, systemd.syntax(7)."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
-    return f'"{escaped}"'
+def quote_for_unit(text: str) -> str:
+    """Quote a word of a command in a unit file, systemd.service(5)."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escape_for_unit(escaped).replace("$", "$$")}"'
+
+
+def escape_for_unit(text: str) -> str:
+    """Escape a value of a unit file that is not a command, systemd.unit(5)."""
+    return text.replace("%", "%%")
+
+
+def _unit_path(text: str) -> str:
+    """Write a path of a setting that takes a list of paths, or one."""
+    return escape_for_unit(text.replace("\\", "\\\\").replace(" ", "\\x20"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,10 @@ HOME_VARIABLE = "ACOUPI_HOME"
 """Environment variable that names the home directory."""
 
 _LONGEST_SOCKET_PATH = 100
-"""Characters; the kernel takes 107, and servers append suffixes."""
+"""Bytes; the kernel takes 107, and servers append suffixes."""
+
+_SHORT_DIRECTORY = Path("/tmp")  # noqa: S108 - the broker makes a private one in it
+"""Fixed, because the environment differs between a login and a service."""
 
 
 def _default_home() -> Path:
@@ -121,7 +123,7 @@ class Settings:
         if len(os.fsencode(inside)) <= _LONGEST_SOCKET_PATH:
             return inside
         digest = hashlib.sha256(os.fsencode(self.home)).hexdigest()[:12]
-        return _private_runtime_dir() / f"acoupi-{digest}" / "broker.sock"
+        return _SHORT_DIRECTORY / f"acoupi-{digest}" / "broker.sock"
 
     @property
     def is_set_up(self) -> bool:
@@ -135,9 +137,3 @@ class Settings:
             return self.managed_file.read_text(encoding="utf-8").strip()
         except FileNotFoundError:
             return None
-
-
-def _private_runtime_dir() -> Path:
-    # The environment differs between a login and a service, so it is not asked.
-    own = Path("/run/user") / str(os.getuid())
-    return own if own.is_dir() else Path(tempfile.gettempdir())

@@ -1,0 +1,348 @@
+"""Starting and stopping a sensor as systemd services.
+
+Root installs system units, anybody else units of their own service manager, which
+keeps running after the logout (lingering).
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from acoupi.errors import AcoupiError
+from acoupi.system.configuration import (
+    load_celery_config,
+    load_config,
+    read_program_name,
+)
+from acoupi.system.files import write_durably
+from acoupi.system.programs import load_program
+from acoupi.system.settings import Settings
+from acoupi.system.units import TARGET, UnitScope, render_units, writable_paths
+
+if TYPE_CHECKING:
+    from acoupi.programs import AcoupiWorker
+
+__all__ = [
+    "ServiceError",
+    "ServiceManager",
+    "install_units",
+    "restart_program",
+    "start_program",
+    "stop_program",
+]
+
+SYSTEM_UNITS = Path("/etc/systemd/system")
+"""Where an administrator's system units are, systemd.unit(5)."""
+
+RUNNING_SYSTEMD = Path("/run/systemd/system")
+"""Exists while systemd is the init system, sd_booted(3)."""
+
+_PATIENCE = 120.0
+"""Seconds that systemctl may take; stopping waits for running tasks."""
+
+
+class ServiceError(AcoupiError):
+    """The sensor's services cannot be started or stopped."""
+
+
+class ServiceManager:
+    """Talks to systemd through ``systemctl``.
+
+    Parameters
+    ----------
+    system : bool, optional
+        The system's manager or the user's own. Default: the system's for root.
+    """
+
+    def __init__(self, system: bool | None = None) -> None:
+        self.system = os.geteuid() == 0 if system is None else system
+
+    @property
+    def unit_dir(self) -> Path:
+        """Where the units are installed."""
+        if self.system:
+            return SYSTEM_UNITS
+        config = os.environ.get("XDG_CONFIG_HOME")
+        return (Path(config) if config else Path.home() / ".config") / "systemd/user"
+
+    @property
+    def available(self) -> bool:
+        """Whether there is a systemd to talk to."""
+        return RUNNING_SYSTEMD.is_dir() and shutil.which("systemctl") is not None
+
+    def require(self, settings: Settings) -> None:
+        """Raise an error that names the other ways when there is no systemd.
+
+        Raises
+        ------
+        ServiceError
+            When there is none.
+        """
+        if not self.available:
+            raise ServiceError(
+                "systemd does not run on this machine: run the sensor in the "
+                "foreground with `acoupi run`, or in the background with "
+                f"{settings.start_script} and {settings.stop_script}"
+            )
+
+    def call(self, *arguments: str) -> str:
+        """Run ``systemctl`` and return what it prints.
+
+        Raises
+        ------
+        ServiceError
+            With what systemctl said, when it fails.
+        """
+        command = ["systemctl", *([] if self.system else ["--user"]), *arguments]
+        try:
+            done = subprocess.run(
+                command,
+                check=False,
+                capture_output=True,
+                text=True,
+                timeout=_PATIENCE,
+                env=self._environment(),
+            )
+        except subprocess.TimeoutExpired as error:
+            raise ServiceError(
+                f"`{' '.join(command)}` did not end within {_PATIENCE:g} s"
+            ) from error
+        except OSError as error:
+            raise ServiceError(f"systemctl cannot be run: {error.strerror}") from error
+        if done.returncode != 0:
+            said = (done.stderr or done.stdout).strip() or f"code {done.returncode}"
+            raise ServiceError(f"`{' '.join(command)}` failed: {said}")
+        return done.stdout
+
+    def show(self, units: Sequence[str]) -> dict[str, dict[str, str]]:
+        """Return state, process and restarts of units by name."""
+        properties = "Id,ActiveState,SubState,MainPID,NRestarts,ActiveEnterTimestamp"
+        text = self.call("show", f"--property={properties}", *units)
+        found: dict[str, dict[str, str]] = {}
+        for block in text.strip().split("\n\n"):
+            values = dict(
+                line.split("=", 1) for line in block.splitlines() if "=" in line
+            )
+            if "Id" in values:
+                found[values["Id"]] = values
+        return found
+
+    def is_active(self) -> bool:
+        """Tell whether the sensor's target is active."""
+        try:
+            return self.call("is-active", TARGET).strip() == "active"
+        except ServiceError:
+            return False
+
+    def _environment(self) -> dict[str, str]:
+        environment = dict(os.environ)
+        if not self.system:
+            # A login without a session (su, cron) does not say where the manager is.
+            environment.setdefault("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}")
+        return environment
+
+
+def start_program(
+    settings: Settings | None = None, manager: ServiceManager | None = None
+) -> list[str]:
+    """Start the program that is set up, now and at every boot.
+
+    Parameters
+    ----------
+    settings : Settings, optional
+        The home. Default: the one of the environment.
+    manager : ServiceManager, optional
+        Default: the system's for root, else the user's own.
+
+    Returns
+    -------
+    list of str
+        Warnings.
+
+    Raises
+    ------
+    ConfigurationError
+        When no valid program is set up.
+    ServiceError
+        When there is no systemd, or it refuses.
+    """
+    settings = settings or Settings()
+    manager = manager or ServiceManager()
+    load_config(settings)
+    manager.require(settings)
+    warnings = install_units(settings, manager)
+    manager.call("enable", TARGET)
+    manager.call("start", TARGET)
+    return warnings
+
+
+def stop_program(
+    settings: Settings | None = None, manager: ServiceManager | None = None
+) -> None:
+    """Stop the sensor's services, now and at the next boots.
+
+    Raises
+    ------
+    ServiceError
+        When there is no systemd, it refuses, or the services are another home's.
+    """
+    settings = settings or Settings()
+    manager = manager or ServiceManager()
+    manager.require(settings)
+    if not (manager.unit_dir / TARGET).exists():
+        raise ServiceError(
+            f"the sensor in {settings.home} has no services: `acoupi start` makes them"
+        )
+    _require_own(settings, manager)
+    manager.call("disable", TARGET)
+    # The services are part of the target: they stop with it.
+    manager.call("stop", TARGET)
+
+
+def restart_program(
+    settings: Settings | None = None, manager: ServiceManager | None = None
+) -> list[str]:
+    """Restart the sensor's services, with the present configuration.
+
+    Returns
+    -------
+    list of str
+        Warnings.
+
+    Raises
+    ------
+    ConfigurationError, ServiceError
+        As `start_program`.
+    """
+    settings = settings or Settings()
+    manager = manager or ServiceManager()
+    load_config(settings)
+    manager.require(settings)
+    warnings = install_units(settings, manager)
+    manager.call("enable", TARGET)
+    manager.call("restart", TARGET)
+    return warnings
+
+
+def install_units(settings: Settings, manager: ServiceManager) -> list[str]:
+    """Write the units of the program that is set up, and remove those of a former one.
+
+    Returns
+    -------
+    list of str
+        Warnings.
+
+    Raises
+    ------
+    ServiceError
+        When the units of another home are in use, or a directory cannot be written.
+    """
+    _require_own(settings, manager)
+    program_name = read_program_name(settings)
+    workers: list[AcoupiWorker] = list(
+        load_program(program_name).get_worker_config().workers
+    )
+    scope = UnitScope(manager.system, _owner_of(settings.home))
+    writable = writable_paths(load_config(settings))
+    try:
+        for path in writable:
+            _make_directory(path, settings.home)
+        units = render_units(
+            settings,
+            program_name,
+            workers,
+            scope,
+            broker_url=load_celery_config(settings).broker_url,
+            writable=writable,
+            interpreter=Path(sys.prefix),
+        )
+        manager.unit_dir.mkdir(parents=True, exist_ok=True)
+        for former in manager.unit_dir.glob("acoupi-*.service"):
+            if former.name not in units and _home_in(former) == str(settings.home):
+                _quietly(manager, "stop", former.name)
+                former.unlink()
+        for name, text in units.items():
+            write_durably(manager.unit_dir / name, text.encode(), 0o644)
+    except OSError as error:
+        raise ServiceError(
+            f"{error.filename or manager.unit_dir} cannot be written: {error.strerror}"
+        ) from error
+    manager.call("daemon-reload")
+    return [] if manager.system else _enable_lingering()
+
+
+def _make_directory(path: Path, home: Path) -> None:
+    """Make a data directory, owned as the home is."""
+    if path.is_dir():
+        return
+    _make_directory(path.parent, home)
+    path.mkdir()
+    if os.geteuid() == 0:
+        owner = home.stat()
+        os.chown(path, owner.st_uid, owner.st_gid)
+
+
+def _require_own(settings: Settings, manager: ServiceManager) -> None:
+    installed = _home_in(manager.unit_dir / TARGET)
+    if installed in {None, str(settings.home)} or not manager.is_active():
+        return
+    raise ServiceError(
+        f"the services that run here are those of {installed}: stop them first with "
+        f"`ACOUPI_HOME={installed} acoupi stop`, or point ACOUPI_HOME to that home"
+    )
+
+
+def _home_in(unit: Path) -> str | None:
+    """Return the home that a unit of ours was generated for."""
+    try:
+        first = unit.read_text(encoding="utf-8").partition("\n")[0]
+    except (OSError, UnicodeDecodeError):
+        return None
+    before, generated, rest = first.partition("Generated by acoupi for ")
+    if before != "# " or not generated:
+        return None
+    return rest.removesuffix(": the next start replaces it.")
+
+
+def _owner_of(path: Path) -> str:
+    owner = path.stat().st_uid
+    try:
+        return pwd.getpwuid(owner).pw_name
+    except KeyError:
+        return str(owner)
+
+
+def _enable_lingering() -> list[str]:
+    user = _owner_of(Path.home())
+    command = ["loginctl", "enable-linger"]
+    try:
+        done: Any = subprocess.run(
+            command, check=False, capture_output=True, text=True, timeout=_PATIENCE
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        said = str(error)
+    else:
+        if done.returncode == 0:
+            return []
+        said = done.stderr.strip()
+    warning = (
+        "the sensor will stop when you log out and not start at boot, because "
+        f"lingering could not be enabled ({said}): run "
+        f"`sudo loginctl enable-linger {user}`"
+    )
+    return [warning]
+
+
+def _quietly(manager: ServiceManager, *arguments: str) -> None:
+    try:
+        manager.call(*arguments)
+    except ServiceError:
+        # A unit that does not run cannot be stopped, which is what is wanted.
+        return
