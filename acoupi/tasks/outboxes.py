@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from acoupi.components import types
 
-__all__ = ["Outbox", "PlainOutbox", "as_outbox"]
+__all__ = ["Outbox", "PlainOutbox", "as_outbox", "transaction_of"]
 
 
 class Outbox(Protocol):
@@ -45,9 +45,6 @@ class Outbox(Protocol):
 
     def park(self, message: data.Message, destination: str, reason: str) -> None:
         """Set a message aside for good."""
-
-    def transaction(self) -> AbstractContextManager[object]:
-        """Group what is noted inside into one commit."""
 
 
 class PlainOutbox:
@@ -114,13 +111,18 @@ class PlainOutbox:
         self._parked.add(message.id)
         self._settle(message, destination)
 
-    def transaction(self) -> AbstractContextManager[object]:
-        """Do nothing: each note stands alone."""
-        return nullcontext()
-
     def _settle(self, message: data.Message, destination: str) -> None:
         self._settled[destination].add(message.id)
         self._not_before.pop((message.id, destination), None)
+
+
+def transaction_of(outbox: object) -> AbstractContextManager[object]:
+    """Group what is noted inside into one commit, where the store knows commits."""
+    begin = getattr(outbox, "transaction", None)
+    if begin is None:
+        begin = getattr(getattr(outbox, "database", None), "transaction", nullcontext)
+    transaction: AbstractContextManager[object] = begin()
+    return transaction
 
 
 def as_outbox(store: types.MessageStore, destinations: Sequence[str]) -> Outbox:

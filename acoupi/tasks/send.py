@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from acoupi import data
 from acoupi.components.delivery import RetryPolicy
 from acoupi.tasks.couriers import Courier, Errand, Purpose, couriers_for
-from acoupi.tasks.outboxes import Outbox, PlainOutbox, as_outbox
+from acoupi.tasks.outboxes import Outbox, PlainOutbox, as_outbox, transaction_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -143,7 +143,7 @@ class _Sender:
             return False
         courier = errand.courier
         courier.arrived(errand)
-        with self.outbox.transaction():
+        with transaction_of(self.outbox):
             self._note(errand)
         if not courier.busy:
             self._hand_over(courier)
@@ -202,7 +202,6 @@ class _Sender:
         refusal = courier.state.message_refused(message.id, time.monotonic())
         reason = f"{response.status.name}: {response.content or 'no reason given'}"
         retry_on = data.utc_now() + datetime.timedelta(seconds=refusal.delay)
-        self.outbox.mark_failed(message, courier.name, response, retry_on)
         if refusal.park:
             self.outbox.park(message, courier.name, reason)
             self.logger.error(
@@ -213,6 +212,7 @@ class _Sender:
                 reason,
             )
         else:
+            self.outbox.mark_failed(message, courier.name, response, retry_on)
             self.logger.warning(
                 "%s: message %s was refused: %s", courier.name, message.id, reason
             )
