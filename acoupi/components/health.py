@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from acoupi import data
-from acoupi.audio.anchor import clock_is_synchronised, read_boot_id
+from acoupi.audio.wallclock import clock_is_synchronised, read_boot_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

@@ -118,11 +118,11 @@ class PlainOutbox:
 
 def transaction_of(outbox: object) -> AbstractContextManager[object]:
     """Group what is noted inside into one commit, where the store knows commits."""
-    begin = getattr(outbox, "transaction", None)
-    if begin is None:
-        begin = getattr(getattr(outbox, "database", None), "transaction", nullcontext)
-    transaction: AbstractContextManager[object] = begin()
-    return transaction
+    for owner in (outbox, getattr(outbox, "database", None)):
+        if hasattr(owner, "transaction"):
+            transaction: AbstractContextManager[object] = owner.transaction()
+            return transaction
+    return nullcontext()
 
 
 def as_outbox(store: types.MessageStore, destinations: Sequence[str]) -> Outbox:
