@@ -8,33 +8,28 @@ behind the clock by exactly their duration, for ever.
 
 from __future__ import annotations
 
-import datetime
 import math
-import time
+from collections import deque
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 __all__ = [
     "BlockMark",
     "NominalClock",
     "StreamClock",
-    "WallClock",
-    "clock_is_synchronised",
-    "read_boot_id",
 ]
 
-WINDOW = 1.0
-"""Seconds over which the earliest arrival is taken."""
-SETTLE = 1.5
+WINDOW = 2.0
+"""Seconds over which the earliest arrival is taken: twice the longest burst."""
+SETTLE = 3.0
 """Seconds a stream must stay behind the clock before frames count as lost."""
 TOLERANCE = 0.01
 """Seconds a stream may be behind the clock before that is looked into."""
+FITTED_WINDOWS = 64
+"""Windows through which the line is drawn that tells the device's clock error."""
 MAX_SKEW = 2e-3
 """Largest believable deviation of a device's sample rate from its nominal one."""
+MAX_SLEW = 5e-4
+"""Largest deviation from the even course of time by which dates are corrected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,50 +63,54 @@ class _Suspicion:
 class StreamClock:
     """Follows the arrival of frames: dates each frame and finds losses.
 
+    A stream is judged to have lost frames when it stays behind the clock by more than
+    the tolerance, both by the time its blocks arrive and by the time its driver says
+    they were taken: delays of the machine show in the first only, and changes of a
+    buffer in the second only. The number of lost frames is as good as the clocks: a few
+    frames with plain hardware, more behind a sound server.
+
     Parameters
     ----------
     samplerate
         Nominal frames per second.
-    settle
-        Seconds a stream must stay behind before frames count as lost.
     tolerance
         Seconds it may be behind without a driver's overflow flag. Losses that no
         flag announces and that are smaller remain unknown.
+    settle
+        Seconds a stream must stay behind before frames count as lost.
     """
 
     def __init__(
-        self, samplerate: int, *, settle: float = SETTLE, tolerance: float = TOLERANCE
+        self, samplerate: int, *, tolerance: float = TOLERANCE, settle: float = SETTLE
     ) -> None:
         self.samplerate = samplerate
-        self.settle = settle
         self.tolerance = tolerance
+        self.settle = settle
         self.overflows = 0
         """How often the driver said that frames were lost."""
         self.settled = 0
         """Frames before this number are judged: no loss will be found among them."""
-        self._offset: float | None = None
-        self._skew = 0.0
-        self._reference = 0
-        self._noise = 0.001
-        self._windows = 0
-        self._window_start = 0
-        self._window_minimum = math.inf
-        self._window_marks = 0
+        self._arrival = _Baseline(samplerate)
+        self._taking = _Baseline(samplerate)
+        self._date = Line(0, 0.0, 0.0)
         self._suspicion: _Suspicion | None = None
+        self._dated = False
 
     @property
     def skew(self) -> float:
         """Deviation of the device's clock from the system's: 1e-6 is 1 ppm slow."""
-        return self._skew
+        return self._arrival.skew
 
     @property
     def started(self) -> bool:
         """Whether enough arrived to date frames."""
-        return self._offset is not None
+        return self._dated
 
     def time_of(self, frame: int) -> float:
         """Return the `time.monotonic()` at which a frame was taken, in seconds."""
-        return self._predict(frame) + frame / self.samplerate
+        if not self._dated:
+            raise ValueError("too few frames arrived: the stream cannot be dated yet")
+        return self._date.at(frame, self.samplerate) + frame / self.samplerate
 
     def feed(self, frame: int, mark: BlockMark) -> tuple[int, int] | None:
         """Take note of a block that begins at ``frame``.
@@ -123,80 +122,156 @@ class StreamClock:
             before frame ``at``, which is never before `settled`; the numbers of the
             frames from there on, this block's too, are to be raised by ``lost``.
         """
-        delay = mark.delay
-        if delay is None:
-            delay = mark.frames / self.samplerate
-        arrival = mark.now - delay - frame / self.samplerate
-        if mark.overflow and self.started:
+        end = frame + mark.frames
+        arrival = mark.now - end / self.samplerate
+        taking = None
+        if mark.delay is not None:
+            taking = mark.now - mark.delay - frame / self.samplerate
+        if mark.overflow and frame > 0:
             self.overflows += 1
-        if self._offset is None:
-            self._begin(frame, mark, arrival)
+        if not self._dated:
+            self._note(end, arrival, taking)
             return None
-        behind = arrival - self._predict(frame)
-        allowed = max(self.tolerance, 6 * self._noise)
+        behind = arrival - self._arrival.predict(end)
+        if taking is not None and self._taking.known:
+            behind = min(behind, taking - self._taking.predict(end))
+        noise = max(self._arrival.noise, self._taking.noise)
+        allowed = max(self.tolerance, 6 * noise)
         suspicion = self._suspicion
         if suspicion is None:
-            if mark.overflow or behind > allowed:
-                self._suspicion = _Suspicion(frame, mark.now, behind, 1, mark.overflow)
-                self.settled = frame
-            else:
-                self._note_arrival(frame, mark.frames, arrival)
-                self.settled = frame + mark.frames
+            if not mark.overflow and behind <= allowed:
+                self._note(end, arrival, taking)
+                return None
+            self.settled = frame
+            self._suspicion = _Suspicion(frame, mark.now, behind, 1, mark.overflow)
             return None
+        if behind <= allowed and not suspicion.flagged and not mark.overflow:
+            self._suspicion = None
+            self._note(end, arrival, taking)
+            return None
+        if behind < suspicion.behind - self.tolerance / 2:
+            suspicion.since = mark.now  # it is catching up: wait where that ends
         suspicion.behind = min(suspicion.behind, behind)
         suspicion.marks += 1
         suspicion.flagged |= mark.overflow
-        if behind <= allowed and not suspicion.flagged:
-            self._suspicion = None
-            self._note_arrival(frame, mark.frames, arrival)
-            self.settled = frame + mark.frames
-            return None
         if suspicion.marks < 4 or mark.now - suspicion.since < self.settle:
             return None
+        return self._declare(suspicion, end)
+
+    def conclude(self) -> tuple[int, int] | None:
+        """Judge at the end of the stream what is still being looked into.
+
+        Returns what `feed` returns. Without more frames only what the driver itself
+        announced counts as a loss.
+        """
+        suspicion = self._suspicion
+        if suspicion is None or not suspicion.flagged:
+            return None
+        return self._declare(suspicion, suspicion.frame)
+
+    def _declare(self, suspicion: _Suspicion, end: int) -> tuple[int, int]:
         lost = max(1, round(suspicion.behind * self.samplerate))
         self._suspicion = None
-        self._restart_window(frame + lost)
-        self.settled = frame + lost + mark.frames
+        self._arrival.restart(end + lost)
+        self._taking.restart(end + lost)
+        self.settled = end + lost
         return suspicion.frame, lost
 
-    def _predict(self, frame: int) -> float:
-        if self._offset is None:
-            raise ValueError("no frame arrived yet: the stream cannot be dated")
-        return self._offset + self._skew * (frame - self._reference) / self.samplerate
-
-    def _begin(self, frame: int, mark: BlockMark, arrival: float) -> None:
-        self._window_minimum = min(self._window_minimum, arrival)
-        self._window_marks += 1
-        if (frame + mark.frames) / self.samplerate < WINDOW or self._window_marks < 4:
+    def _note(self, end: int, arrival: float, taking: float | None) -> None:
+        changed = self._arrival.add(end, arrival)
+        if taking is not None:
+            self._taking.add(end, taking)
+        if not self._dated and not changed:
             return
-        self._offset = self._window_minimum
-        self._reference = frame
-        self._restart_window(frame + mark.frames)
-        self.settled = frame + mark.frames
+        self.settled = end
+        if changed:
+            self._follow(end)
 
-    def _restart_window(self, frame: int) -> None:
-        self._window_start = frame
-        self._window_minimum = math.inf
-        self._window_marks = 0
-
-    def _note_arrival(self, frame: int, frames: int, arrival: float) -> None:
-        """Correct offset and skew once a window, as an alpha-beta filter does."""
-        self._window_minimum = min(self._window_minimum, arrival)
-        self._window_marks += 1
-        elapsed = (frame + frames - self._window_start) / self.samplerate
-        if elapsed < WINDOW or self._window_marks < 4:
+    def _follow(self, end: int) -> None:
+        """Bring the dating line to the baseline, too slowly for dates to jump."""
+        goal = self._arrival.predict(end)
+        if not self._dated:
+            self._date = Line(end, goal, 0.0)
+            self._dated = True
             return
-        innovation = self._window_minimum - self._predict(frame)
-        self._windows += 1
-        alpha = max(1 / (self._windows + 1), 0.1)
-        beta = alpha * alpha / 4
-        offset = self._predict(frame) + alpha * innovation
-        skew = self._skew + beta * innovation / elapsed
-        self._skew = max(-MAX_SKEW, min(MAX_SKEW, skew))
-        self._offset = offset
-        self._reference = frame
-        self._noise += 0.1 * (abs(innovation) - self._noise)
-        self._restart_window(frame + frames)
+        here = self._date.at(end, self.samplerate)
+        correction = max(-MAX_SLEW, min(MAX_SLEW, (goal - here) / 10))
+        self._date = Line(end, here, self._arrival.skew + correction)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A time difference that changes evenly with the number of frames."""
+
+    frame: int
+    offset: float
+    """Seconds, at that frame."""
+    slope: float
+    """Change, in seconds per second."""
+
+    def at(self, frame: int, samplerate: int) -> float:
+        """Return the value at a frame, in seconds."""
+        return self.offset + self.slope * (frame - self.frame) / samplerate
+
+
+class _Baseline:
+    """The earliest arrivals of a stream, as an offset and a skew.
+
+    A straight line through the minima of the latest windows (least squares).
+    """
+
+    def __init__(self, samplerate: int) -> None:
+        self.samplerate = samplerate
+        self.noise = 0.0
+        self._line: Line | None = None
+        self._minima: deque[tuple[int, float]] = deque(maxlen=FITTED_WINDOWS)
+        self.restart(0)
+
+    @property
+    def known(self) -> bool:
+        return self._line is not None
+
+    @property
+    def skew(self) -> float:
+        return 0.0 if self._line is None else self._line.slope
+
+    def predict(self, frame: int) -> float:
+        return 0.0 if self._line is None else self._line.at(frame, self.samplerate)
+
+    def restart(self, frame: int) -> None:
+        """Forget the window that is not full yet."""
+        self._start = frame
+        self._minimum = math.inf
+        self._marks = 0
+
+    def add(self, frame: int, offset: float) -> bool:
+        """Take note of an arrival; tell whether the baseline was adjusted."""
+        self._minimum = min(self._minimum, offset)
+        self._marks += 1
+        if (frame - self._start) / self.samplerate < WINDOW or self._marks < 4:
+            return False
+        if self._line is not None:
+            innovation = self._minimum - self.predict(frame)
+            if innovation < -TOLERANCE:
+                # Frames came earlier than was thought possible: begin anew from there.
+                self._minima.clear()
+            else:
+                self.noise += 0.1 * (abs(innovation) - self.noise)
+        self._minima.append((frame, self._minimum))
+        self._line = self._fit()
+        self.restart(frame)
+        return True
+
+    def _fit(self) -> Line:
+        count = len(self._minima)
+        frame = sum(frame for frame, _ in self._minima) // count
+        offset = sum(offset for _, offset in self._minima) / count
+        if count < 3:
+            return Line(frame, offset, 0.0)
+        spread = sum((at - frame) ** 2 for at, _ in self._minima)
+        slope = sum((at - frame) * (value - offset) for at, value in self._minima)
+        slope *= self.samplerate / spread
+        return Line(frame, offset, max(-MAX_SKEW, min(MAX_SKEW, slope)))
 
 
 class NominalClock:
@@ -230,67 +305,11 @@ class NominalClock:
             raise ValueError("no frame arrived yet: the stream cannot be dated")
         return self._start + frame / self.samplerate
 
+    def conclude(self) -> None:
+        """Nothing is ever in doubt."""
+
     def feed(self, frame: int, mark: BlockMark) -> None:
         """Take note of a block that begins at ``frame``."""
         if self._start is None:
             self._start = mark.now - (frame + mark.frames) / self.samplerate
         self.settled = frame + mark.frames
-
-
-class WallClock:
-    """Turns monotonic times into wall-clock times that do not jitter.
-
-    The difference between the two clocks is measured again at each question, and
-    taken over only when it changed by more than ``slack`` seconds: that is, when the
-    clock was set.
-    """
-
-    def __init__(
-        self,
-        *,
-        slack: float = 0.002,
-        wall: Callable[[], float] = time.time,
-        monotonic: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self.slack = slack
-        self._wall = wall
-        self._monotonic = monotonic
-        self._difference: float | None = None
-
-    def at(self, monotonic: float) -> datetime.datetime:
-        """Return the wall-clock time, in UTC, of a monotonic time in seconds."""
-        before = self._monotonic()
-        wall = self._wall()
-        after = self._monotonic()
-        measured = wall - (before + after) / 2
-        slack = self.slack + (after - before)
-        if self._difference is None or abs(measured - self._difference) > slack:
-            self._difference = measured
-        return datetime.datetime.fromtimestamp(
-            monotonic + self._difference, tz=datetime.UTC
-        )
-
-
-def read_boot_id() -> str:
-    """Return the kernel's boot identifier, or ``"unknown"`` where there is none."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
-    except OSError:
-        return "unknown"
-
-
-def clock_is_synchronised() -> bool:
-    """Tell whether the kernel holds the system clock to be set and disciplined.
-
-    Asks ``adjtimex(2)``, which every time daemon keeps informed; False where there is
-    no such call.
-    """
-    import ctypes
-
-    timex = ctypes.create_string_buffer(512)  # struct timex: 208 bytes, all zero: read
-    try:
-        state = int(ctypes.CDLL(None).adjtimex(timex))
-    except (OSError, AttributeError):
-        return False
-    time_error = 5
-    return 0 <= state < time_error

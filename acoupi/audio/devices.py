@@ -61,6 +61,11 @@ class Microphone:
     default_samplerate: int
     host_api: str
 
+    @property
+    def is_hardware(self) -> bool:
+        """Whether it is opened without a sound server between."""
+        return _ALSA_HARDWARE.search(self.name) is not None
+
 
 class MicrophoneNotFound(SourceError):  # noqa: N818  (reads as what it is)
     """There is no such microphone, or more than one."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from acoupi.audio.anchor import TOLERANCE
 from acoupi.audio.devices import (
     Microphone,
     choose_microphone,
@@ -18,12 +19,22 @@ from acoupi.audio.wav import SoundFormat
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-__all__ = ["LATENCY", "MicrophoneSource", "MicrophoneStream", "smallest_block"]
+__all__ = [
+    "LATENCY",
+    "SERVER_TOLERANCE",
+    "MicrophoneSource",
+    "MicrophoneStream",
+    "smallest_block",
+]
 
 LATENCY = 1.0
 """Seconds of sound that the driver is asked to hold for us.
 
 PortAudio's own suggestions (9 and 35 ms) lose samples on a busy machine."""
+
+SERVER_TOLERANCE = 0.25
+"""Seconds that a sound server may deliver late for good without having lost frames:
+it changes its buffers when other programs come and go."""
 
 _DTYPES = {2: "int16", 3: "int24", 4: "int32"}
 
@@ -59,8 +70,6 @@ class MicrophoneStream(SourceStream):
         When the device refuses.
     """
 
-    clocked = True
-
     def __init__(
         self, microphone: Microphone, sound: SoundFormat, block: int, latency: float
     ) -> None:
@@ -68,7 +77,7 @@ class MicrophoneStream(SourceStream):
 
         self.format = sound
         self.identity = microphone.identity
-        self.started_on = time.monotonic()
+        self.clock_tolerance = TOLERANCE if microphone.is_hardware else SERVER_TOLERANCE
         self._sink: Sink | None = None
         self._finished = False
         try:
@@ -109,7 +118,6 @@ class MicrophoneStream(SourceStream):
     def start(self, sink: Sink) -> None:
         """Begin to deliver from PortAudio's thread."""
         self._sink = sink
-        self.started_on = time.monotonic()
         self._stream.start()
 
     def close(self) -> None:

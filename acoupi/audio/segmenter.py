@@ -89,11 +89,6 @@ class Segmenter:
                     slot, start, stop, lost=lost, closes=stop == stop_of_recording
                 )
 
-    def run_length(self) -> int:
-        """Return how many frames follow until the next beginning or end."""
-        into = self.position % self.interval
-        return (self.duration if into < self.duration else self.interval) - into
-
     def _is_wanted(self, slot: int) -> bool:
         if self._asked != slot:
             self._asked = slot

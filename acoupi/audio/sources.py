@@ -69,10 +69,9 @@ class SourceStream(ABC):
     """How its samples are stored."""
     identity: str
     """Names the device or file in a way that stays the same."""
-    clocked: bool
-    """Whether a clock of its own paces it, so that a stream behind time lost frames."""
-    started_on: float
-    """`time.monotonic()` of the first frame, for a stream that is not clocked."""
+    clock_tolerance: float | None
+    """Seconds it may be behind the clock without having lost frames; None when no
+    clock of its own paces it, so that it cannot lose any."""
 
     @property
     @abstractmethod
@@ -133,7 +132,7 @@ class PacedStream(SourceStream):
         Whether to pace by the clock; otherwise as fast as the sink takes it.
     """
 
-    clocked = False
+    clock_tolerance = None
 
     def __init__(
         self,
@@ -146,7 +145,6 @@ class PacedStream(SourceStream):
         self.format = sound
         self.identity = identity
         self.realtime = realtime
-        self.started_on = time.monotonic()
         self._blocks = blocks
         self._failure: str | None = None
         self._stopping = threading.Event()
@@ -164,7 +162,6 @@ class PacedStream(SourceStream):
 
     def start(self, sink: Sink) -> None:
         """Begin to deliver from a thread of its own."""
-        self.started_on = time.monotonic()
         self._thread = threading.Thread(
             target=self._run, args=(sink,), name="source", daemon=True
         )
@@ -184,11 +181,12 @@ class PacedStream(SourceStream):
 
     def _deliver_all(self, sink: Sink) -> None:
         delivered = 0
+        started_on = time.monotonic()
         for block in self._blocks:
             frames = memoryview(block).nbytes // self.format.frame_size
             if self.realtime:
                 # A block exists once its last frame has sounded.
-                due = self.started_on + (delivered + frames) / self.format.samplerate
+                due = started_on + (delivered + frames) / self.format.samplerate
                 self._stopping.wait(max(0.0, due - time.monotonic()))
             while sink.free < frames and not self._stopping.wait(0.02):
                 pass

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from acoupi import data
-from acoupi.audio.anchor import WallClock, read_boot_id
-from acoupi.audio.capture import RING_SECONDS, Capture, Take
+from acoupi.audio.capture import Capture
+from acoupi.audio.take import RING_SECONDS, Take
+from acoupi.audio.wallclock import WallClock, read_boot_id
 from acoupi.components.recorders.leftovers import repair_leftovers
 from acoupi.components.recorders.pending import PendingFiles
 from acoupi.components.recorders.status import write_status
@@ -118,7 +119,7 @@ class MicrophoneRecorder(ContinuousRecorder):
         self.recordings_dropped = 0
         self._finished: deque[data.Recording] = deque(maxlen=MOST_FINISHED)
         self._new = threading.Condition()
-        self._losses: deque[Loss] = deque(maxlen=1000)
+        self._losses: dict[tuple[str, str], int] = {}
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._started_here = False
@@ -211,10 +212,9 @@ class MicrophoneRecorder(ContinuousRecorder):
 
         Frames lost inside a recording are in its ``capture`` as well.
         """
-        losses = []
-        while self._losses:
-            losses.append(self._losses.popleft())
-        return losses
+        with self._new:
+            counts, self._losses = self._losses, {}
+        return [Loss(kind, count, reason) for (kind, reason), count in counts.items()]
 
     def check(self) -> None:
         """Raise an error that names the remedy when recording cannot work."""
@@ -284,7 +284,7 @@ class MicrophoneRecorder(ContinuousRecorder):
         run = writer.take.next_run(writer.take.ring.capacity)
         if run is not None:
             writer.take.finish_run(run)
-            self._lose(run.frames, "could not be written")
+            self._lose(run.frames, "because of an unforeseen fault")
         return self._make_writer(writer.take)
 
     def _make_writer(self, take: Take) -> TakeWriter:
@@ -352,13 +352,18 @@ class MicrophoneRecorder(ContinuousRecorder):
         reason = (
             f"{self.dirpath} was full: the oldest undecided recordings were deleted"
         )
-        logger.error("%d recordings lost: %s", len(dropped), reason)
-        self._losses.append(Loss("recording", len(dropped), reason))
+        self._count_loss("recording", len(dropped), reason)
 
     def _lose(self, frames: int, reason: str) -> None:
         self.samples_lost += frames
-        logger.error("%d samples lost: %s", frames, reason)
-        self._losses.append(Loss("samples", frames, reason))
+        self._count_loss("samples", frames, reason)
+
+    def _count_loss(self, kind: str, count: int, reason: str) -> None:
+        with self._new:
+            known = self._losses.get((kind, reason), 0)
+            self._losses[kind, reason] = known + count
+        if not known:
+            logger.error("lost: %d %s: %s", count, kind, reason)
 
     def _tell(self, writer: TakeWriter | None, *, now: bool = False) -> None:
         """Judge the microphone and write the status file, when due."""

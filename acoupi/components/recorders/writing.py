@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from acoupi import data
-from acoupi.audio.anchor import WallClock, clock_is_synchronised, read_boot_id
 from acoupi.audio.guano import Guano
 from acoupi.audio.segmenter import Cut, Segmenter
+from acoupi.audio.wallclock import WallClock, clock_is_synchronised, read_boot_id
 from acoupi.audio.wavwriter import WavWriter
 from acoupi.components.recorders.quality import LevelMeter
+from acoupi.errors import AcoupiError
 
 if TYPE_CHECKING:
     import datetime
     from collections.abc import Callable
     from pathlib import Path
 
-    from acoupi.audio.capture import Run, Take
+    from acoupi.audio.take import Run, Take
 
 __all__ = ["TakeWriter"]
 
@@ -26,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 RUN_SECONDS = 0.25
 """Longest piece written at a time."""
+NOT_WRITTEN = "could not be written to the disk"
 MOST_GAPS = 1000
 """Gaps told apart within one recording; further ones are added to the last."""
 
@@ -133,16 +135,19 @@ class TakeWriter:
             current.meter.add(samples)
             try:
                 current.writer.write(samples)
-            except OSError as error:
+            except (OSError, AcoupiError) as error:
                 self._give_up(current, error)
         if current.writer is None:
-            self._lost(cut.stop - cut.start, "could not be written")
+            self._lost(cut.stop - cut.start, NOT_WRITTEN)
 
     def _note_lost(self, cut: Cut) -> None:
         current = self._open
         if current is None:
             current = self._open = self._begin(cut.slot)
         count = cut.stop - cut.start
+        if current.failed:
+            self._lost(count, NOT_WRITTEN)
+            return
         at = current.writer.frames if current.writer is not None else 0
         if current.gaps and (
             current.gaps[-1].at == at or len(current.gaps) >= MOST_GAPS
@@ -189,32 +194,36 @@ class TakeWriter:
             current.writer = WavWriter(
                 path, sound, planned, Guano.for_recording(current.recording)
             )
-        except OSError as error:
+        except (OSError, AcoupiError) as error:
             self._give_up(current, error)
 
-    def _give_up(self, current: _OpenRecording, error: OSError) -> None:
-        """Count what cannot be written as lost; the next recording is tried again."""
+    def _give_up(self, current: _OpenRecording, error: Exception) -> None:
+        """End a recording that cannot be written on; keep what of it was written."""
         logger.error("%s cannot be written: %s", self.directory, error)
         current.failed = True
-        if current.writer is not None:
-            self._lost(current.writer.frames, "could not be written")
-            _abandon(current.writer)
-            current.writer = None
+        if not self._publish(current):
+            self._abandon(current)
+        current.writer = None
 
     def _complete(self) -> None:
         current, self._open = self._open, None
-        if current is None:
+        if current is None or current.failed:
             return
-        if current.recording is None or current.writer is None:
+        if current.writer is None:
             missing = sum(gap.lost for gap in current.gaps)
-            if missing:
-                self._lost(missing, "were lost, and nothing else was recorded")
-            return
-        frames = current.writer.frames
-        report = current.recording.capture
-        recording = current.recording.model_copy(
+            self._lost(missing, "with nothing recorded around them")
+        elif not self._publish(current):
+            self._abandon(current)
+
+    def _publish(self, current: _OpenRecording) -> bool:
+        """Complete a recording's file with what is in it; False when that fails."""
+        writer, recording = current.writer, current.recording
+        if writer is None or recording is None or writer.frames < 1:
+            return False
+        report = recording.capture
+        recording = recording.model_copy(
             update={
-                "duration": frames / current.recording.samplerate,
+                "duration": writer.frames / recording.samplerate,
                 "capture": report
                 and report.model_copy(
                     update={
@@ -227,11 +236,24 @@ class TakeWriter:
             }
         )
         try:
-            current.writer.finish(Guano.for_recording(recording))
-        except OSError as error:
-            self._give_up(current, error)
-            return
+            writer.finish(Guano.for_recording(recording))
+        except (OSError, AcoupiError) as error:
+            logger.warning("%s cannot be completed: %s", writer.part, error)
+            return False
         self._finished(recording)
+        return True
+
+    def _abandon(self, current: _OpenRecording) -> None:
+        """Delete a recording's file and count all of it as lost."""
+        missing = sum(gap.lost for gap in current.gaps)
+        if current.writer is not None:
+            missing += current.writer.frames
+            try:
+                current.writer.abandon()
+            except OSError as error:
+                logger.warning("%s cannot be deleted: %s", current.writer.part, error)
+        if missing:
+            self._lost(missing, NOT_WRITTEN)
 
     def _date(self, frame: int) -> datetime.datetime:
         return self._wall.at(self.take.time_of(frame))
@@ -248,10 +270,3 @@ class _OpenRecording:
         self.recording: data.Recording | None = None
         self.writer: WavWriter | None = None
         self.failed = False
-
-
-def _abandon(writer: WavWriter) -> None:
-    try:
-        writer.abandon()
-    except OSError as error:
-        logger.warning("%s cannot be deleted: %s", writer.part, error)

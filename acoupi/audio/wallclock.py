@@ -1,0 +1,72 @@
+"""The wall clock beside the monotonic one, and whether it is set."""
+
+from __future__ import annotations
+
+import datetime
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["WallClock", "clock_is_synchronised", "read_boot_id"]
+
+
+class WallClock:
+    """Turns monotonic times into wall-clock times that do not jitter.
+
+    The difference between the two clocks is measured again at each question, and
+    taken over only when it changed by more than ``slack`` seconds: that is, when the
+    clock was set.
+    """
+
+    def __init__(
+        self,
+        *,
+        slack: float = 0.002,
+        wall: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.slack = slack
+        self._wall = wall
+        self._monotonic = monotonic
+        self._difference: float | None = None
+
+    def at(self, monotonic: float) -> datetime.datetime:
+        """Return the wall-clock time, in UTC, of a monotonic time in seconds."""
+        before = self._monotonic()
+        wall = self._wall()
+        after = self._monotonic()
+        measured = wall - (before + after) / 2
+        slack = self.slack + (after - before)
+        if self._difference is None or abs(measured - self._difference) > slack:
+            self._difference = measured
+        return datetime.datetime.fromtimestamp(
+            monotonic + self._difference, tz=datetime.UTC
+        )
+
+
+def read_boot_id() -> str:
+    """Return the kernel's boot identifier, or ``"unknown"`` where there is none."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    except OSError:
+        return "unknown"
+
+
+def clock_is_synchronised() -> bool:
+    """Tell whether the kernel holds the system clock to be set and disciplined.
+
+    Asks ``adjtimex(2)``, which every time daemon keeps informed; False where there is
+    no such call.
+    """
+    import ctypes
+
+    timex = ctypes.create_string_buffer(512)  # struct timex: 208 bytes, all zero: read
+    try:
+        state = int(ctypes.CDLL(None).adjtimex(timex))
+    except (OSError, AttributeError):
+        return False
+    time_error = 5
+    return 0 <= state < time_error
