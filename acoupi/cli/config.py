@@ -76,8 +76,6 @@ def set_value(key: str, value: str | None) -> None:
     if problems:
         raise InvalidConfigurationError(problems)
     name = CELERY if key.startswith(f"{CELERY}.") else "program"
-    if not inner:
-        raise ConfigurationError("name a key, as in: acoupi config set KEY VALUE")
     _merge(documents[name], data)
     _store(settings, documents)
     click.echo(f"{key} is set. {APPLY}")

@@ -136,7 +136,7 @@ def _prepare(program: str | None, threshold: float | None) -> tuple[Any, list[An
         config: Any = load_config(settings)
     else:
         config = parse_config_from_args(chosen.get_config_schema(), [], prompt=False)
-    detections = getattr(config, "detections", None)
+    detections: Any = getattr(config, "detections", None)
     if threshold is not None and hasattr(detections, "threshold"):
         changed = detections.model_copy(update={"threshold": threshold})
         config = config.model_copy(update={"detections": changed})
