@@ -159,6 +159,15 @@ def test_until_it_is_stored_a_summary_is_the_same_again(any_store):
     assert one.id == two.id
 
 
+def test_only_the_summary_that_was_built_counts_as_stored(any_store):
+    detect(any_store, NOON - SECOND, 0.5)
+    summariser = StatisticsDetectionsSummariser(any_store, 3600)
+    summariser.summary_stored(NOON)
+    summariser.build_summary(NOON)
+    summariser.summary_stored(NOON + HOUR)
+    assert run(summariser, NOON)["Myotis myotis"]["count"] == 1
+
+
 @pytest.mark.parametrize("late", [0, 1, 700, 4000, 100_000])
 def test_a_late_run_covers_what_it_is_late_for(any_store, late):
     summariser = StatisticsDetectionsSummariser(any_store, 3600)

@@ -190,6 +190,24 @@ def test_sunrise_agrees_with_the_library_where_it_is_simple(latitude, longitude,
         assert abs(difference) < 3 * MINUTE
 
 
+@pytest.mark.parametrize("event", ["dawn", "sunrise", "sunset", "dusk"])
+def test_an_event_is_the_first_second_of_its_new_state(event):
+    from astral import Observer
+    from astral.sun import elevation
+
+    horizon = -6 if event in {"dawn", "dusk"} else -0.833
+    moment = schedules.sun_event(
+        event, datetime.date(2026, 4, 5), Place(*PLACES["London"])
+    ).time
+    observer = Observer(*PLACES["London"], 0.0)
+    up = [
+        elevation(observer, moment + n * datetime.timedelta(seconds=1), False)
+        >= horizon
+        for n in (-1, 0)
+    ]
+    assert up == ([False, True] if event in {"dawn", "sunrise"} else [True, False])
+
+
 CONDITIONS = {
     "dawn": DawnTimeInterval,
     "sunrise": SunriseTimeInterval,
