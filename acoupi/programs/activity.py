@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, Field
 
+from acoupi.components.models import ActivityConfig
 from acoupi.programs.templates import DetectionProgram, DetectionProgramConfiguration
 
 if TYPE_CHECKING:
@@ -26,6 +27,10 @@ class KeepingConfiguration(BaseModel):
 class ActivityConfiguration(DetectionProgramConfiguration):
     """Configuration of a sensor that detects acoustic activity."""
 
+    detector: ActivityConfig = Field(
+        default_factory=ActivityConfig,
+        description="What counts as acoustic activity.",
+    )
     keeping: KeepingConfiguration = Field(
         default_factory=KeepingConfiguration,
         description="Which recordings are kept.",
@@ -41,7 +46,7 @@ class ActivityProgram(DetectionProgram[ActivityConfiguration]):
         """Return the detector of acoustic activity."""
         from acoupi.components import ActivityDetector
 
-        return ActivityDetector(threshold=config.detections.threshold)
+        return ActivityDetector(config.detector)
 
     def get_recording_filters(
         self, config: ActivityConfiguration

@@ -186,7 +186,8 @@ def _interval_of(schedule: Any) -> float | None:
         isinstance(schedule, schedules.schedule)
         and type(schedule).is_due is schedules.schedule.is_due
     ):
-        return max(float(schedule.run_every.total_seconds()), 0.01)
+        interval: Any = schedule
+        return max(float(interval.run_every.total_seconds()), 0.01)
     return None
 
 

@@ -314,9 +314,14 @@ class AcoupiProgram(ABC, Generic[C]):
             self._hand_on(entry, result)
             return result
 
-        run.__name__ = _name_of(entry.function)
         run.__doc__ = entry.function.__doc__
-        options: dict[str, Any] = {"name": name, "ignore_result": True, "lazy": False}
+        # Not shared: Celery would add it to every other app of the process.
+        options: dict[str, Any] = {
+            "name": name,
+            "ignore_result": True,
+            "lazy": False,
+            "shared": False,
+        }
         # Celery would hand back a task of that name made by another program.
         self.app.tasks.pop(name, None)
         task: Task[Any, Any] = self.app.task(run, **options)

@@ -1,1 +1,1 @@
-"""Placeholder docstring, replaced by its owner."""
+"""Programs for special purposes."""

@@ -91,6 +91,7 @@ class MessagingProgram(BasicProgram[MessagingConfigT], Generic[MessagingConfigT]
             store=self.store,
             status_file=run_dir / "recorder.json" if run_dir else None,
             paths=[config.paths.recordings, config.paths.tmp_audio],
+            required_models=self.get_required_models(config),
             logger=self.logger.getChild("heartbeat"),
         )
 
