@@ -103,12 +103,14 @@ def load_config(settings: Settings) -> BaseModel:
     """
     from acoupi.system.credentials import resolve_secrets
     from acoupi.system.programs import load_program
+    from acoupi.system.settings import home_in_environment
     from acoupi.system.validation import validate_config
 
     program = load_program(read_program_name(settings))
     data = resolve_secrets(read_raw_config(settings.program_file))
     schema: type[BaseModel] = program.get_config_schema()
-    return validate_config(schema, data, source=str(settings.program_file))
+    with home_in_environment(settings.home):
+        return validate_config(schema, data, source=str(settings.program_file))
 
 
 def load_celery_config(settings: Settings) -> CeleryConfig:

@@ -67,7 +67,9 @@ def parse_config_from_args(
         if problems:
             raise InvalidConfigurationError(problems)
         return _ask(schema, given, base)
-    data = _with_group_defaults(schema, _merged(base, given))
+    data = _with_required_groups(
+        schema, _with_group_defaults(schema, _merged(base, given))
+    )
     unread = {problem.key for problem in problems}
     problems += [
         _with_option(problem)
@@ -132,6 +134,21 @@ def _with_group_defaults(
         if isinstance(default, group):
             value = _merged(default.model_dump(by_alias=True), value)
         result[field.key] = _with_group_defaults(group, value)
+    return result
+
+
+def _with_required_groups(
+    schema: type[BaseModel], data: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Begin each group that is missing, so that what is missing in it is named."""
+    result = dict(data)
+    for field in fields_of(schema):
+        group = field.group
+        if group is None or (field.key not in result and not field.required):
+            continue
+        value = result.setdefault(field.key, {})
+        if isinstance(value, Mapping) and group is not schema:
+            result[field.key] = _with_required_groups(group, value)
     return result
 
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ServiceError",
     "ServiceManager",
+    "home_in_unit",
     "install_units",
     "restart_program",
     "start_program",
@@ -265,7 +266,7 @@ def install_units(settings: Settings, manager: ServiceManager) -> list[str]:
         )
         manager.unit_dir.mkdir(parents=True, exist_ok=True)
         for former in manager.unit_dir.glob("acoupi-*.service"):
-            if former.name not in units and _home_in(former) == str(settings.home):
+            if former.name not in units and home_in_unit(former) == str(settings.home):
                 _quietly(manager, "stop", former.name)
                 former.unlink()
         for name, text in units.items():
@@ -290,7 +291,7 @@ def _make_directory(path: Path, home: Path) -> None:
 
 
 def _require_own(settings: Settings, manager: ServiceManager) -> None:
-    installed = _home_in(manager.unit_dir / TARGET)
+    installed = home_in_unit(manager.unit_dir / TARGET)
     if installed in {None, str(settings.home)} or not manager.is_active():
         return
     raise ServiceError(
@@ -299,8 +300,8 @@ def _require_own(settings: Settings, manager: ServiceManager) -> None:
     )
 
 
-def _home_in(unit: Path) -> str | None:
-    """Return the home that a unit of ours was generated for."""
+def home_in_unit(unit: Path) -> str | None:
+    """Return the home that a unit file was generated for; None if it is not ours."""
     try:
         first = unit.read_text(encoding="utf-8").partition("\n")[0]
     except (OSError, UnicodeDecodeError):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["HOME_VARIABLE", "Settings"]
+__all__ = ["HOME_VARIABLE", "Settings", "home_in_environment"]
 
 HOME_VARIABLE = "ACOUPI_HOME"
 """Environment variable that names the home directory."""
@@ -22,6 +24,20 @@ _SHORT_DIRECTORY = Path("/tmp")  # noqa: S108 - the broker makes a private one i
 def _default_home() -> Path:
     named = os.environ.get(HOME_VARIABLE)
     return Path(named) if named else Path.home() / ".acoupi"
+
+
+@contextmanager
+def home_in_environment(home: Path) -> Iterator[None]:
+    """Let schemas whose defaults depend on the home see this one for a while."""
+    former = os.environ.get(HOME_VARIABLE)
+    os.environ[HOME_VARIABLE] = str(home)
+    try:
+        yield
+    finally:
+        if former is None:
+            del os.environ[HOME_VARIABLE]
+        else:
+            os.environ[HOME_VARIABLE] = former
 
 
 @dataclass(frozen=True, init=False)

@@ -16,6 +16,7 @@ from acoupi.system.credentials import dump_config, take_references
 from acoupi.system.parsing import parse_config_from_args
 from acoupi.system.programs import load_program
 from acoupi.system.rendering import render_home
+from acoupi.system.settings import home_in_environment
 from acoupi.system.swap import DirectoryBusyError, NewFile, replace_together
 from acoupi.system.validation import validate_config
 
@@ -80,9 +81,10 @@ def setup_program(
     refuse_when_managed(settings)
     program = load_program(program_name)
     if program_config is None:
-        program_config = parse_config_from_args(
-            program.get_config_schema(), args, prompt
-        )
+        with home_in_environment(settings.home):
+            program_config = parse_config_from_args(
+                program.get_config_schema(), args, prompt
+            )
     config, files = home_files(
         settings, program_name, program, program_config, celery_config
     )
@@ -136,7 +138,8 @@ def home_files(
     InvalidConfigurationError
         When a configuration is not valid.
     """
-    config, config_text = _validated(program.get_config_schema(), program_config)
+    with home_in_environment(settings.home):
+        config, config_text = _validated(program.get_config_schema(), program_config)
     celery, celery_text = _validated(CeleryConfig, celery_config or CeleryConfig())
     generated = render_home(
         settings,

@@ -32,6 +32,7 @@ __all__ = [
     "InvalidConfigurationError",
     "find_problems",
     "validate_config",
+    "without_texts",
 ]
 
 M = TypeVar("M", bound=BaseModel)
@@ -146,7 +147,7 @@ def _validate(
     except Exception as error:  # noqa: BLE001 - validators of others raise anything
         problems.append(
             ConfigurationProblem(
-                "", _without(f"{type(error).__name__}: {error}", secrets)
+                "", without_texts(f"{type(error).__name__}: {error}", secrets)
             )
         )
     return problems, config
@@ -167,9 +168,9 @@ def _problem(
         text = json.dumps(value, ensure_ascii=False, default=str)
         if len(text) > _LONGEST_VALUE_SHOWN:
             text = f"{text[:_LONGEST_VALUE_SHOWN]}…"
-        shown = _without(mask_url_passwords(text), secrets)
+        shown = without_texts(mask_url_passwords(text), secrets)
     return ConfigurationProblem(
-        name, _without(_in_plain_words(details), secrets), shown
+        name, without_texts(_in_plain_words(details), secrets), shown
     )
 
 
@@ -199,7 +200,8 @@ def _in_plain_words(details: ErrorDetails) -> str:
     return message.replace("Input should", "should")
 
 
-def _without(text: str, secrets: Sequence[str]) -> str:
+def without_texts(text: str, secrets: Sequence[str]) -> str:
+    """Return a text in which each of the secrets is masked."""
     for secret in secrets:
         text = text.replace(secret, MASK)
     return text

@@ -1,0 +1,150 @@
+"""How the sensor is, seen from outside: what it does now, and whether it can work.
+
+`status` reads what the processes leave behind (status file, databases, units) and
+loads neither the program nor Celery; `check` tries the parts.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from acoupi.errors import AcoupiError
+from acoupi.system.checks import Check, check
+from acoupi.system.configuration import read_program_name, read_raw_config
+from acoupi.system.deployments import get_last_deployment
+from acoupi.system.liveness import observe_processes
+from acoupi.system.records import read_messages, read_recordings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from acoupi.system.settings import Settings
+
+__all__ = ["Check", "check", "is_recording", "status"]
+
+LOW_SPACE = 500e6
+"""Bytes of free space below which it is a problem."""
+
+LARGE_BACKLOG = 1000
+"""Undecided recordings from which the sensor does not keep up."""
+
+
+def status(settings: Settings) -> dict[str, Any]:
+    """Return what a sensor is doing, as plain data.
+
+    Returns
+    -------
+    dict
+        ``home``, ``program``, ``managed_by``; ``running``, ``kept_by``, ``processes``;
+        ``recorder`` (what the recording worker says, with its ``age`` in seconds and
+        whether it is ``current``), ``store``, ``messages``, ``disk``, ``clock``,
+        ``deployment``; ``problems``, a list of sentences. A part that cannot be read
+        is None, and a problem says why.
+
+    Raises
+    ------
+    NotSetUpError
+        When no program is set up.
+    """
+    from acoupi.components.health import clock_state, read_recorder_status
+
+    program = read_program_name(settings)
+    problems: list[str] = []
+    config = _attempt(problems, lambda: read_raw_config(settings.program_file)) or {}
+    alive = observe_processes(settings)
+    recorder = read_recorder_status(settings.run_dir / "recorder.json")
+    database = _path_in(config, "paths", "db_metadata")
+    outbox = _path_in(config, "messaging", "messages_db")
+    store = _attempt(problems, lambda: database and read_recordings(database))
+    messages = _attempt(problems, lambda: outbox and read_messages(outbox))
+    deployment = _attempt(problems, lambda: get_last_deployment(settings))
+    clock = clock_state()
+    found: dict[str, Any] = {
+        "home": str(settings.home),
+        "program": program,
+        "managed_by": settings.managed_by,
+        "running": alive.running,
+        "kept_by": alive.kept_by,
+        "processes": [asdict(process) for process in alive.processes],
+        "recorder": recorder,
+        "store": store,
+        "messages": messages,
+        "disk": _disk(_path_in(config, "paths", "recordings") or settings.home, store),
+        "clock": {"synchronised": clock.synchronised},
+        "deployment": deployment.model_dump(mode="json") if deployment else None,
+    }
+    found["problems"] = [*problems, *_problems(found)]
+    return found
+
+
+def _attempt(problems: list[str], read: Callable[[], Any]) -> Any:
+    try:
+        return read() or None
+    except AcoupiError as error:
+        problems.append(str(error))
+    except (OSError, sqlite3.Error) as error:
+        problems.append(f"the database cannot be read: {error}")
+    return None
+
+
+def _path_in(config: Any, *keys: str) -> Path | None:
+    for key in keys:
+        config = config.get(key) if isinstance(config, dict) else None
+    return Path(config) if isinstance(config, str) else None
+
+
+def _disk(path: Path, store: dict[str, Any] | None) -> dict[str, Any] | None:
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    try:
+        usage = shutil.disk_usage(path)
+    except OSError:
+        return None
+    daily = store["kept_bytes_per_day"] if store else 0
+    return {
+        "path": str(path),
+        "total_bytes": usage.total,
+        "free_bytes": usage.free,
+        # From what was kept in the last day; compressed files last longer.
+        "days_left": round(usage.free / daily, 1) if daily else None,
+    }
+
+
+def _problems(found: dict[str, Any]) -> list[str]:
+    problems = [
+        f"the process {process['name']} has failed: see its log"
+        for process in found["processes"]
+        if process["state"] == "failed"
+    ]
+    recorder, running = found["recorder"], found["running"]
+    if running and (recorder is None or not recorder["current"]):
+        problems.append("the recorder has not reported for a while")
+    elif running and recorder is not None:
+        problems += [f"microphone: {text}" for text in recorder.get("problems", [])]
+    disk = found["disk"]
+    if disk is not None and disk["free_bytes"] < LOW_SPACE:
+        problems.append(
+            f"only {disk['free_bytes'] / 1e6:.0f} MB are free at {disk['path']}"
+        )
+    store = found["store"]
+    if store is not None and store["undecided"] >= LARGE_BACKLOG:
+        problems.append(f"{store['undecided']} recordings wait for a decision")
+    for destination, counts in (found["messages"] or {}).items():
+        if counts["parked"]:
+            problems.append(
+                f"{counts['parked']} messages to {destination} were set aside: the "
+                "receiver refused them for good"
+            )
+    if running and not found["clock"]["synchronised"]:
+        problems.append("the clock is not known to be set")
+    return problems
+
+
+def is_recording(found: dict[str, Any]) -> bool:
+    """Tell from a status whether sound is being recorded now."""
+    recorder = found["recorder"]
+    return bool(recorder and recorder["current"] and recorder.get("recording"))
