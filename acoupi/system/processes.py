@@ -196,6 +196,9 @@ def _redirect(log_file: Path) -> None:
     os.dup2(log, 2)
     os.close(log)
     os.close(null)
+    # Whole lines, and into the log even where the launcher's streams were replaced.
+    sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
+    sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
 
 
 def spawned_role(name: str, command: Sequence[str], log_file: Path) -> Role:
