@@ -11,6 +11,10 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from acoupi.components.cleaners import (
+        TagKeyCleaner,
+        ThresholdDetectionCleaner,
+    )
     from acoupi.components.conditions import (
         DawnTimeInterval,
         DuskTimeInterval,
@@ -33,17 +37,38 @@ if TYPE_CHECKING:
         MQTTConfig,
         MQTTMessenger,
     )
-    from acoupi.components.models import ActivityDetector
-    from acoupi.components.outbox import SqliteMessageStore
-    from acoupi.components.recorders import MicrophoneConfig, MicrophoneRecorder
-    from acoupi.components.saving import SaveRecordingManager, SavingThreshold
+    from acoupi.components.models import (
+        ActivityConfig,
+        ActivityDetector,
+    )
+    from acoupi.components.outbox import (
+        SqliteMessageStore,
+    )
+    from acoupi.components.processing_filters import (
+        HasLength,
+        IsLoudEnough,
+        IsUninterrupted,
+    )
+    from acoupi.components.recorders import (
+        MicrophoneConfig,
+        MicrophoneRecorder,
+    )
+    from acoupi.components.saving import (
+        HasTag,
+        Retention,
+        SaveRecordingManager,
+        SavingThreshold,
+        SetAsideFolder,
+    )
     from acoupi.components.saving_filters import (
         After_DawnDuskTimeInterval,
         Before_DawnDuskTimeInterval,
         FrequencySchedule,
         SaveIfInInterval,
     )
-    from acoupi.components.stores import SqliteStore
+    from acoupi.components.stores import (
+        SqliteStore,
+    )
     from acoupi.components.summaries import (
         StatisticsDetectionsSummariser,
         ThresholdsDetectionsSummariser,
@@ -65,6 +90,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "ActivityConfig",
     "ActivityDetector",
     "After_DawnDuskTimeInterval",
     "AudioRecorder",
@@ -76,12 +102,16 @@ __all__ = [
     "FrequencySchedule",
     "HTTPConfig",
     "HTTPMessenger",
+    "HasLength",
     "HasSufficientSpace",
+    "HasTag",
     "IsInDutyCycle",
     "IsInInterval",
     "IsInIntervals",
     "IsInSunInterval",
+    "IsLoudEnough",
     "IsNearSunEvent",
+    "IsUninterrupted",
     "MQTTConfig",
     "MQTTMessenger",
     "MessageBuilder",
@@ -96,9 +126,11 @@ __all__ = [
     "RecordingCondition",
     "RecordingSavingFilter",
     "RecordingSavingManager",
+    "Retention",
     "SaveIfInInterval",
     "SaveRecordingManager",
     "SavingThreshold",
+    "SetAsideFolder",
     "SqliteMessageStore",
     "SqliteStore",
     "StatisticsDetectionsSummariser",
@@ -106,10 +138,16 @@ __all__ = [
     "Summariser",
     "SunriseTimeInterval",
     "SunsetTimeInterval",
+    "TagKeyCleaner",
+    "ThresholdDetectionCleaner",
     "ThresholdsDetectionsSummariser",
 ]
 
 _NAMES: dict[str, tuple[str, ...]] = {
+    "cleaners": (
+        "TagKeyCleaner",
+        "ThresholdDetectionCleaner",
+    ),
     "conditions": (
         "DawnTimeInterval",
         "DuskTimeInterval",
@@ -126,11 +164,33 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "DetectionThresholdMessageBuilder",
         "ModelOutputMessageBuilder",
     ),
-    "messengers": ("HTTPConfig", "HTTPMessenger", "MQTTConfig", "MQTTMessenger"),
-    "models": ("ActivityDetector",),
+    "messengers": (
+        "HTTPConfig",
+        "HTTPMessenger",
+        "MQTTConfig",
+        "MQTTMessenger",
+    ),
+    "models": (
+        "ActivityConfig",
+        "ActivityDetector",
+    ),
     "outbox": ("SqliteMessageStore",),
-    "recorders": ("MicrophoneConfig", "MicrophoneRecorder"),
-    "saving": ("SaveRecordingManager", "SavingThreshold"),
+    "processing_filters": (
+        "HasLength",
+        "IsLoudEnough",
+        "IsUninterrupted",
+    ),
+    "recorders": (
+        "MicrophoneConfig",
+        "MicrophoneRecorder",
+    ),
+    "saving": (
+        "HasTag",
+        "Retention",
+        "SaveRecordingManager",
+        "SavingThreshold",
+        "SetAsideFolder",
+    ),
     "saving_filters": (
         "After_DawnDuskTimeInterval",
         "Before_DawnDuskTimeInterval",
@@ -138,7 +198,10 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "SaveIfInInterval",
     ),
     "stores": ("SqliteStore",),
-    "summaries": ("StatisticsDetectionsSummariser", "ThresholdsDetectionsSummariser"),
+    "summaries": (
+        "StatisticsDetectionsSummariser",
+        "ThresholdsDetectionsSummariser",
+    ),
     "types": (
         "AudioRecorder",
         "ContinuousRecorder",
@@ -156,14 +219,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     ),
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
-_SUBMODULES = {
-    *_NAMES,
-    "cleaners",
-    "delivery",
-    "health",
-    "processing_filters",
-    "schedules",
-}
+_SUBMODULES = {*_NAMES, "delivery", "health", "schedules"}
 
 
 def __getattr__(name: str) -> object:
