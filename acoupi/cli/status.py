@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
-from acoupi.cli.output import echo_json, json_option
+from acoupi.cli.output import echo_json, json_option, mark
 
 __all__ = ["check", "status"]
 
@@ -16,14 +18,123 @@ def status(as_json: bool) -> None:
     from acoupi.system import Settings
     from acoupi.system import status as describe
 
-    echo_json(describe(Settings()))
+    found = describe(Settings())
+    if as_json:
+        echo_json(found)
+        return
+    for label, text in _lines(found):
+        click.echo(f"{label:<12}{text}")
+    for problem in found["problems"]:
+        click.echo(f"{click.style('Problem:', fg='red')} {problem}")
 
 
 @click.command()
 @json_option
-def check(as_json: bool) -> None:
-    """Check that the configured sensor can work, part by part."""
+@click.pass_context
+def check(context: click.Context, as_json: bool) -> None:
+    """Check that the configured sensor can work, part by part.
+
+    Exit code 0 when all parts work, 1 when one does not.
+    """
     from acoupi.system import Settings
     from acoupi.system import check as examine
+    from acoupi.system.configuration import read_program_name
 
-    examine(Settings())
+    settings = Settings()
+    program = read_program_name(settings)
+    found = examine(settings)
+    failed = any(part.state == "failed" for part in found)
+    if as_json:
+        echo_json(
+            {
+                "program": program,
+                "ok": not failed,
+                "checks": [
+                    {"name": part.name, "state": part.state, "message": part.message}
+                    for part in found
+                ],
+            }
+        )
+    else:
+        click.echo(f"{program} in {settings.home}")
+        for part in found:
+            outcome = (
+                "--  " if part.state == "skipped" else mark(good=part.state == "ok")
+            )
+            click.echo(f"{outcome}  {part.name:<14}{_indented(part.message)}".rstrip())
+    context.exit(1 if failed else 0)
+
+
+def _indented(text: str) -> str:
+    return text.replace("\n", "\n" + " " * 20)
+
+
+def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
+    from acoupi.system.health import is_recording
+
+    running = "running" if found["running"] else "not running"
+    keeper = f", kept by {found['kept_by']}" if found["kept_by"] else ""
+    manager = f", managed by {found['managed_by']}" if found["managed_by"] else ""
+    lines = [
+        ("Sensor", f"{found['program']} in {found['home']}{manager}"),
+        ("State", f"{running}{keeper}"),
+    ]
+    for process in found["processes"]:
+        pid = f" (process {process['pid']})" if process["pid"] else ""
+        again = f", {process['restarts']} restarts" if process["restarts"] else ""
+        lines.append(("", f"{process['name']}: {process['state']}{pid}{again}"))
+    recorder = found["recorder"]
+    if recorder is not None and recorder["current"]:
+        lines.append(("Recording", _recording(recorder, now=is_recording(found))))
+    else:
+        lines.append(("Recording", "no"))
+    lines += _store(found["store"])
+    for destination, counts in (found["messages"] or {}).items():
+        text = ", ".join(f"{count} {state}" for state, count in counts.items())
+        lines.append(("Messages", f"to {destination}: {text}"))
+    disk = found["disk"]
+    if disk is not None:
+        left = f", for {disk['days_left']} days" if disk["days_left"] else ""
+        lines.append(("Disk", f"{disk['free_bytes'] / 1e9:.1f} GB free{left}"))
+    synchronised = found["clock"]["synchronised"]
+    lines.append(("Clock", "set" if synchronised else "not known to be set"))
+    deployment = found["deployment"]
+    if deployment is not None:
+        ended = f", ended {deployment['ended_on']}" if deployment["ended_on"] else ""
+        lines.append(
+            (
+                "Deployment",
+                f"{deployment['name']} since {deployment['started_on']}{ended}",
+            )
+        )
+    return lines
+
+
+def _recording(recorder: dict[str, Any], *, now: bool) -> str:
+    parts = [
+        "yes" if now else "waiting",
+        f"{recorder.get('device') or 'no device'} at {recorder.get('samplerate')} Hz",
+        f"{recorder.get('samples_lost', 0)} samples lost",
+    ]
+    if now and recorder.get("since"):
+        parts[0] = f"yes, since {recorder['since']}"
+    if recorder.get("level_dbfs") is not None:
+        parts.append(f"level {recorder['level_dbfs']:.0f} dBFS")
+    return ", ".join(parts)
+
+
+def _store(store: dict[str, Any] | None) -> list[tuple[str, str]]:
+    if store is None:
+        return [("Stored", "nothing yet")]
+    states = ", ".join(
+        f"{store[state]} {state.replace('_', ' ')}"
+        for state in ("kept", "deleted", "set_aside", "undecided")
+    )
+    what = f"{store['recordings']} recordings ({states}), {store['detections']}"
+    lines = [("Stored", f"{what} detections")]
+    if store["last_detection_on"]:
+        lines.append(("", f"last detection {store['last_detection_on']}"))
+    losses = ", ".join(f"{count} {kind}" for kind, count in store["losses"].items())
+    if losses:
+        lines.append(("Losses", losses))
+    return lines

@@ -113,16 +113,14 @@ class LauncherLock:
     def __enter__(self) -> Self:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _locked(descriptor):
             owner = os.read(descriptor, 32).decode(errors="replace").strip()
             os.close(descriptor)
             raise AcoupiError(
                 f"This sensor runs already (process {owner or 'unknown'}, "
                 f"{self.path}): stop it with Ctrl-C where it was started, or "
                 f"kill {owner or 'that process'}."
-            ) from None
+            )
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"{os.getpid()}\n".encode())
         self._descriptor = descriptor
@@ -139,6 +137,20 @@ class LauncherLock:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def _locked(descriptor: int, patience: float = 0.5) -> bool:
+    """Lock a file; whoever asks who holds the lock holds it for a moment, too."""
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.05)
+        else:
+            return True
 
 
 class Launcher:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import json
 import shutil
 import sqlite3
 import time
@@ -25,7 +24,6 @@ __all__ = [
     "SeenDetection",
     "StoreFollower",
     "Summary",
-    "read_recorder_status",
 ]
 
 _AFTER_ALL = 2**62
@@ -183,28 +181,12 @@ def _as_seen(row: tuple[Any, ...]) -> SeenDetection:
     )
 
 
-def read_recorder_status(path: Path, max_age: float = 15.0) -> dict[str, Any]:
-    """Read the recorder's status file; empty when there is none that is current.
+def _read_recorder_status(path: Path) -> dict[str, Any]:
+    """Return what the recorder says of itself; empty when it says nothing now."""
+    from acoupi.components.health import read_recorder_status
 
-    Parameters
-    ----------
-    path
-        The file; the recorder writes it every two seconds.
-    max_age
-        Seconds after which what it says counts no more: the recorder is gone.
-    """
-    try:
-        status = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    if not isinstance(status, dict):
-        return {}
-    updated = status.get("updated_monotonic")
-    if isinstance(updated, int | float):
-        age = time.monotonic() - updated
-        if not 0 <= age <= max_age:
-            return {}
-    return status
+    status = read_recorder_status(path)
+    return status if status is not None and status["current"] else {}
 
 
 @dataclass
@@ -329,7 +311,7 @@ class LiveView:
 
     def progress(self) -> str:
         """Return the progress line."""
-        status = read_recorder_status(self.recorder_status)
+        status = _read_recorder_status(self.recorder_status)
         counts = self._counts(status)
         state = "recording" if status.get("recording") else "not recording (yet)"
         parts = [
@@ -360,7 +342,7 @@ class LiveView:
 
     def finish(self) -> None:
         """Print the summary."""
-        counts = self._counts(read_recorder_status(self.recorder_status))
+        counts = self._counts(_read_recorder_status(self.recorder_status))
         summary = Summary(
             seconds=time.monotonic() - self._began,
             counts=counts,
