@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import threading
 from pathlib import Path
@@ -62,6 +64,10 @@ class WavWriter:
         self._failure: OSError | None = None
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file: IO[bytes] = self.part.open("wb", buffering=0)
+        # Tells the keeping task that somebody still writes here; ends with the process.
+        # Without it (some network disks), that task waits for the file to rest.
+        with contextlib.suppress(OSError):
+            fcntl.flock(self._file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
         try:
             self._write_all(header)
         except BaseException:

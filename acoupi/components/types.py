@@ -271,6 +271,26 @@ class Store(ABC):
         """
         return []
 
+    def get_decidable(
+        self, required_models: Sequence[str], limit: int = 1000
+    ) -> list[tuple[data.Recording, list[data.ModelOutput]]]:
+        """Return undecided recordings that no required model has yet to look at."""
+        return [
+            (recording, outputs)
+            for recording, outputs in self.get_undecided(limit)
+            if not self.get_unfinished_models(recording, required_models)
+        ]
+
+    def pending(
+        self, required_models: Sequence[str], limit: int = 100
+    ) -> list[data.Recording]:
+        """Return undecided recordings that some required model has yet to look at."""
+        return [
+            recording
+            for recording, _ in self.get_undecided(limit)
+            if self.get_unfinished_models(recording, required_models)
+        ]
+
     def settle_recording(
         self,
         recording: data.Recording,
@@ -295,6 +315,11 @@ class Store(ABC):
         is counted too.
         """
         return 1
+
+    def withdraw_attempt(  # noqa: B027  optional
+        self, recording: data.Recording, model_name: str
+    ) -> None:
+        """Do not count the last attempt: something else than the model failed."""
 
     def note_refusal(  # noqa: B027  optional
         self, recording: data.Recording, model_name: str, reason: str

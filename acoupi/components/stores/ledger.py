@@ -72,6 +72,17 @@ class RecordingLedger(Store):
         """
         return self._read(Selection("state = 'undecided'"), limit)
 
+    def get_decidable(
+        self, required_models: Sequence[str], limit: int = 1000
+    ) -> list[tuple[data.Recording, list[data.ModelOutput]]]:
+        """Return undecided recordings that no required model has yet to look at.
+
+        Oldest first, at most ``limit``.
+        """
+        condition, values = _unfinished(required_models)
+        selection = Selection(f"state = 'undecided' AND NOT {condition}", values)
+        return self._read(selection, limit)
+
     def pending(
         self, required_models: Sequence[str], limit: int = 100
     ) -> list[data.Recording]:
@@ -145,6 +156,10 @@ class RecordingLedger(Store):
     def note_attempt(self, recording: data.Recording, model_name: str) -> int:
         """Note that a model starts on a recording; return how often it has started."""
         return self._note(recording, model_name, "started", None, attempts=1)
+
+    def withdraw_attempt(self, recording: data.Recording, model_name: str) -> None:
+        """Do not count the last attempt: something else than the model failed."""
+        self._note(recording, model_name, "started", None, attempts=-1)
 
     def note_refusal(
         self, recording: data.Recording, model_name: str, reason: str
