@@ -42,7 +42,7 @@ class HTTPSink:
     """Seconds before each answer."""
     manner: Literal["answer", "mute", "hang_up", "half", "drip"] = "answer"
     """Answer; never answer; close without an answer, after half of one, or send one
-    byte of it a second."""
+    byte of it every fifth of a second."""
     judge: Callable[[ReceivedRequest], int] | None = None
     """Gives the status of each answer, when set."""
     port: int = 0
@@ -164,5 +164,5 @@ class _Handler(BaseHTTPRequestHandler):
             for byte in head:
                 self.wfile.write(bytes([byte]))
                 self.wfile.flush()
-                if sink.closing.wait(1.0):
+                if sink.closing.wait(0.2):
                     break

@@ -15,6 +15,7 @@ from acoupi.components.messengers.tls import tls_context
 from acoupi.errors import AcoupiError
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Sequence
 
     from paho.mqtt.client import Client
@@ -65,6 +66,7 @@ class Connection:
         self._largest_packet: int | None = None
         self._answers: dict[int, ReasonCode] = {}
         self._client: Client | None = None
+        self._tls_socket: ssl.SSLSocket | None = None
         self._secrets: tuple[SecretStr | None, ...] = ()
 
     def open(self) -> None:
@@ -110,7 +112,10 @@ class Connection:
         with contextlib.suppress(Exception):
             client.disconnect()
             with self._changed:
-                self._changed.wait_for(lambda: self.lost is not None, _GOODBYE)
+                welcome = self._welcome is not None
+                self._changed.wait_for(
+                    lambda: self.lost is not None or not welcome, _GOODBYE
+                )
         # A client that still has something to write does not end its thread by itself.
         with contextlib.suppress(OSError, ValueError):
             if current is not None:
@@ -119,6 +124,8 @@ class Connection:
                     same.shutdown(socket.SHUT_RDWR)
         with contextlib.suppress(Exception):
             client.loop_stop()
+        if self._tls_socket is not None:
+            self._tls_socket.close()
 
     def publish(self, messages: Sequence[data.Message]) -> list[data.Response]:
         """Publish up to the first fault.
@@ -240,17 +247,28 @@ class Connection:
             plain = None if password is None else password.get_secret_value()
             client.username_pw_set(config.username or "", plain)
         if config.use_tls:
-            client.tls_set_context(
-                tls_context(
-                    config.tls_ca_file, config.tls_cert_file, config.tls_key_file
-                )
-            )
+            client.tls_set_context(self._tls_context())
         if config.transport == "websockets":
             client.ws_set_options(path=config.websocket_path)
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_publish = self._on_publish
         return client
+
+    def _tls_context(self) -> ssl.SSLContext:
+        config = self._config
+        context = tls_context(
+            config.tls_ca_file, config.tls_cert_file, config.tls_key_file
+        )
+        wrap = context.wrap_socket
+
+        def wrap_and_remember(*args: Any, **kwargs: Any) -> ssl.SSLSocket:
+            self._tls_socket = wrap(*args, **kwargs)
+            return self._tls_socket
+
+        # The client leaves the socket open when the handshake fails.
+        context.wrap_socket = wrap_and_remember  # type: ignore[method-assign]  # one instance only
+        return context
 
     def _on_connect(
         self, _client: Client, _data: Any, _flags: Any, reason: Any, properties: Any
