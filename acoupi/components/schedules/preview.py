@@ -66,7 +66,8 @@ def preview(
             edges.update(_sampled_changes(condition, start, end, step))
         else:
             edges.update(changes(start, end))
-    return list(_merge(asked, [*sorted(edges), end]))
+    inside = sorted(edge for edge in edges if start <= edge < end)
+    return list(_merge(asked, [*inside, end]))
 
 
 def _merge(

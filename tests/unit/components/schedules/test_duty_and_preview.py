@@ -164,7 +164,7 @@ def test_a_preview_says_what_the_conditions_will_say(chosen, place, day, probes)
         assert answer == any(a <= instant < b for a, b in windows)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=40)
 @given(condition=conditions, place=places)
 def test_conditions_that_only_answer_are_sampled_and_refined(condition, place):
     condition.use_deployment(place)
@@ -178,6 +178,18 @@ def test_conditions_that_only_answer_are_sampled_and_refined(condition, place):
     for found, wanted in zip(sampled, exact, strict=True):
         for a, b in zip(found, wanted, strict=True):
             assert abs(a - b) <= SECOND
+
+
+def test_a_window_that_would_begin_at_the_end_is_not_shown():
+    for condition in (
+        IsInInterval(
+            data.TimeInterval(start=datetime.time(0), end=datetime.time(0, 4)), "UTC"
+        ),
+        IsInDutyCycle(4, 1440),
+    ):
+        expected = [(START, START + 4 * MINUTE)]
+        for asked in (condition, OnlyAnswers(condition)):
+            assert schedules.preview([asked], START, START + DAY) == expected
 
 
 def test_without_conditions_everything_is_recorded():
