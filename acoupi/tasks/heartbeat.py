@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from typing import TYPE_CHECKING, Any
 
 from acoupi import data
@@ -50,12 +51,17 @@ def build_heartbeat(
         "created_on": now.isoformat(),
         "deployment": place,
         "metrics": {
-            metric.name: {"value": metric.value, "unit": metric.unit}
+            metric.name: {"value": _finite(metric.value), "unit": metric.unit}
             for metric in metrics
         },
     }
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
     return data.Message(content=text, created_on=now)
+
+
+def _finite(value: float | str | bool | None) -> float | str | bool | None:
+    # JSON knows no infinity and no "not a number".
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def generate_heartbeat_task(
