@@ -162,7 +162,7 @@ class _Cast:
         def look() -> None:
             places = _places(self.settings, config)
             view = LiveView(
-                store=places.get("detections"),
+                store=places.get("database"),
                 recorder_status=self.settings.run_dir / "recorder.json",
                 out=out,
                 timezone=_timezone(config),
@@ -186,7 +186,7 @@ def _places(settings: Settings, config: BaseModel) -> dict[str, Path]:
     paths = getattr(config, "paths", None)
     named = {
         "recordings": getattr(paths, "recordings", None),
-        "detections": getattr(paths, "db_metadata", None),
+        "database": getattr(paths, "db_metadata", None),
         "logs": settings.log_dir,
     }
     return {

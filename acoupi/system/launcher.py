@@ -86,14 +86,13 @@ class Role:
         self.pid = self.start()
         self.started_at = time.monotonic()
 
-    def ended(self, how: str) -> float:
+    def ended(self) -> float:
         """Note that the process ended; return the seconds until its restart."""
         now = time.monotonic()
         self.pid = None
         self.failures = 1 if now - self.started_at > STEADY else self.failures + 1
         delay = backoff(self.failures)
         self.due_at = now + delay
-        logger.warning("%s %s", self.name, how)
         return delay
 
 
@@ -250,7 +249,7 @@ class Launcher:
                 if code < 0
                 else f"ended with code {code}"
             )
-            delay = role.ended(how)
+            delay = role.ended()
             if role.restart and not self._signals:
                 where = f"; its log is {role.log_file}" if role.log_file else ""
                 self.report(

@@ -146,7 +146,7 @@ class StoreFollower:
             self._connection = None
 
     def new_detections(self) -> list[SeenDetection]:
-        """Return detections stored since the last call, at most `PAGE`, in order."""
+        """Return detections stored since the last call, at most `PAGE`, by time."""
         rows: list[tuple[Any, ...]] = []
         with self._reading() as connection:
             if connection is not None:
@@ -155,7 +155,7 @@ class StoreFollower:
                 ).fetchall()
         if rows:
             self._position = (rows[-1][0], rows[-1][1])
-        return [_as_seen(row) for row in rows]
+        return sorted(map(_as_seen, rows), key=lambda seen: seen.time)
 
     def counts(self) -> Counts:
         """Return what was done since this object was made."""
@@ -204,13 +204,13 @@ class Summary:
         counts = self.counts
         kept = f"{counts.kept} kept, {counts.deleted} deleted"
         if counts.undecided:
-            kept += f", {counts.undecided} undecided"
+            kept += f", {counts.undecided} left for the next start"
         width = max((len(what) for what in self.places), default=0)
         return [
             f"Ran for {_duration(self.seconds)}.",
             f"  recordings    {counts.recordings} ({kept})",
             f"  samples lost  {self.samples_lost}",
-            f"  detections    {counts.detections} ({counts.analysed} analysed)",
+            f"  detections    {counts.detections} in {counts.analysed} analysed",
             *(
                 f"  {what.ljust(max(width, 12))}  {path}"
                 for what, path in self.places.items()
