@@ -12,7 +12,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
 
-from pydantic import AliasChoices, AliasPath, BaseModel, Secret, SecretBytes, SecretStr
+from pydantic import (
+    AliasChoices,
+    AliasPath,
+    BaseModel,
+    Secret,
+    SecretBytes,
+    SecretStr,
+    ValidationError,
+)
 from pydantic_core import PydanticUndefined
 
 if TYPE_CHECKING:
@@ -27,14 +35,14 @@ __all__ = [
     "leaves_of",
     "members_of",
     "secret_keys",
-    "secret_texts",
+    "secrets_in",
     "unknown_keys",
 ]
 
 Key = tuple[str | int, ...]
 """Path of keys (and list positions) that leads to a value."""
 
-_MISSING = object()
+_SERIES = (list, tuple, set, frozenset)
 
 
 def dotted(key: Key) -> str:
@@ -121,16 +129,50 @@ def secret_keys(schema: type[BaseModel]) -> list[str]:
     return sorted(dotted(key) for key, field in leaves_of(schema) if field.secret)
 
 
-def secret_texts(schema: type[BaseModel], data: Any) -> list[str]:
-    """Return the secret values that raw data holds, longest first."""
-    found: set[str] = set()
-    for key, field in leaves_of(schema):
-        value = _look_up(data, key) if field.secret else None
-        if isinstance(value, (SecretStr, SecretBytes, Secret)):
-            value = value.get_secret_value()
-        if isinstance(value, str) and value:
-            found.add(value)
-    return sorted(found, key=len, reverse=True)
+def secrets_in(schema: type[BaseModel], data: Any) -> dict[str, list[str]]:
+    """Return the secrets that raw data holds, as text, by dotted key."""
+    found: dict[str, list[str]] = {}
+    for key, annotation, value in _values(schema, data, ()):
+        if _is_secret(annotation):
+            found[dotted(key)] = list(_texts(value))
+    return found
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, (SecretStr, SecretBytes, Secret)):
+        value = value.get_secret_value()
+    if isinstance(value, bytes):
+        value = value.decode(errors="replace")
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, _SERIES):
+        for item in value:
+            yield from _texts(item)
+    elif value is not None and not isinstance(value, bool) and str(value):
+        yield str(value)
+
+
+def _values(annotation: Any, value: Any, path: Key) -> Iterator[tuple[Key, Any, Any]]:
+    """Yield what is at each key at any depth, with its path and its type."""
+    for member in members_of(annotation):
+        for key, inner, item in _contents(member, value):
+            yield (*path, key), inner, item
+            yield from _values(inner, item, (*path, key))
+
+
+def _contents(member: Any, value: Any) -> Iterator[tuple[str | int, Any, Any]]:
+    arguments = get_args(member)
+    model = _as_model(member)
+    if isinstance(value, Mapping) and model is not None:
+        for name, info in model.model_fields.items():
+            for key in sorted({name, *_aliases(name, info)} & set(value)):
+                yield key, info.annotation, value[key]
+    elif isinstance(value, Mapping) and _is_class(get_origin(member), Mapping):
+        for key, item in value.items():
+            yield key, arguments[-1], item
+    elif isinstance(value, (list, tuple)) and _is_class(get_origin(member), _SERIES):
+        for position, item in enumerate(value):
+            yield position, arguments[0], item
 
 
 @dataclass(frozen=True)
@@ -176,8 +218,14 @@ def _unknown_in(annotation: Any, value: Any, path: Key) -> Iterator[UnknownKey]:
     if isinstance(value, Mapping):
         models = [model for member in members if (model := _as_model(member))]
         if models:
-            attempts = [list(_unknown_in_model(m, value, path)) for m in models]
-            yield from min(attempts, key=len)
+            attempts = [
+                (list(_unknown_in_model(model, value, path)), model) for model in models
+            ]
+            # The member that is meant is the one with the fewest things wrong.
+            unknown, _ = min(
+                attempts, key=lambda one: (len(one[0]), _errors(one[1], value))
+            )
+            yield from unknown
             return
         for member in members:
             arguments = get_args(member)
@@ -185,13 +233,22 @@ def _unknown_in(annotation: Any, value: Any, path: Key) -> Iterator[UnknownKey]:
                 for key, item in value.items():
                     yield from _unknown_in(arguments[1], item, (*path, key))
                 return
-    elif isinstance(value, (list, tuple, set, frozenset)):
+    elif isinstance(value, _SERIES):
         for member in members:
-            origin = get_origin(member)
-            if _is_class(origin, (list, tuple, set, frozenset)) and get_args(member):
+            if _is_class(get_origin(member), _SERIES) and get_args(member):
                 for position, item in enumerate(value):
                     yield from _unknown_in(get_args(member)[0], item, (*path, position))
                 return
+
+
+def _errors(model: type[BaseModel], value: Any) -> int:
+    try:
+        model.model_validate(value)
+    except ValidationError as error:
+        return error.error_count()
+    except Exception:  # noqa: BLE001 - validators of others raise anything
+        return 1
+    return 0
 
 
 def _reshapes_input(schema: type[BaseModel]) -> bool:
@@ -259,11 +316,3 @@ def _is_secret(annotation: Any) -> bool:
         if any(_is_secret(argument) for argument in get_args(member)):
             return True
     return False
-
-
-def _look_up(data: Any, key: Key) -> Any:
-    for part in key:
-        if not isinstance(data, Mapping):
-            return None
-        data = data.get(part, None)
-    return data

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,8 +19,7 @@ from acoupi.system.credentials import MASK, mask_url_passwords
 from acoupi.system.schemas import (
     Key,
     dotted,
-    secret_keys,
-    secret_texts,
+    secrets_in,
     unknown_keys,
 )
 
@@ -131,11 +130,12 @@ def _validate(
             ConfigurationProblem(dotted(unknown.key), f"no such setting; {hint}")
         )
     config = None
-    secrets = secret_texts(schema, data)
+    hidden = secrets_in(schema, data)
+    secrets = sorted({text for texts in hidden.values() for text in texts}, key=len)
+    secrets.reverse()
     try:
         config = schema.model_validate(data)
     except ValidationError as error:
-        hidden = set(secret_keys(schema))
         for details in error.errors(include_url=False):
             problem = _problem(details, data, hidden, secrets)
             # A misspelt key explains the missing one.
@@ -154,17 +154,17 @@ def _validate(
 
 
 def _problem(
-    details: ErrorDetails, data: Any, hidden: set[str], secrets: Sequence[str]
+    details: ErrorDetails, data: Any, hidden: Collection[str], secrets: Sequence[str]
 ) -> ConfigurationProblem:
-    key = _key_of(details["loc"], data, missing=details["type"] == "missing")
-    name = dotted(key)
+    path = _key_of(details["loc"], data, missing=details["type"] == "missing")
+    name = dotted(path)
     if details["type"] == "missing":
         return ConfigurationProblem(name, "is required and has no value")
     value = details["input"]
     shown: str | None = None
-    if name in hidden:
+    if any(name == key or name.startswith(f"{key}.") for key in hidden):
         shown = MASK
-    elif key and (value is None or isinstance(value, (str, int, float, bool))):
+    elif path and (value is None or isinstance(value, (str, int, float, bool))):
         text = json.dumps(value, ensure_ascii=False, default=str)
         if len(text) > _LONGEST_VALUE_SHOWN:
             text = f"{text[:_LONGEST_VALUE_SHOWN]}…"
