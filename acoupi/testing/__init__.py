@@ -24,6 +24,7 @@ from acoupi.testing.fakes import (
     make_recording,
 )
 from acoupi.testing.http import HTTPSink, ReceivedRequest
+from acoupi.testing.microphone import VirtualMicrophone
 from acoupi.testing.servers import (
     MosquittoBroker,
     MQTTSubscriber,
@@ -47,6 +48,7 @@ __all__ = [
     "ReceivedMessage",
     "ReceivedRequest",
     "RedisServer",
+    "VirtualMicrophone",
     "free_port",
     "http_sink",
     "make_deployment",
