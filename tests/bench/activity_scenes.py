@@ -117,7 +117,7 @@ def glide(samplerate, frequencies, seconds, taper=0.01):
     return tapered(np.sin(phase), samplerate, taper)
 
 
-def event(kind, rng, samplerate):
+def event(kind, rng, samplerate):  # noqa: PLR0911 - one return for each kind
     """Return a sound and its lowest and highest frequency."""
     nyquist = samplerate / 2
     if kind == "chirp":

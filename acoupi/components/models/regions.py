@@ -31,6 +31,8 @@ class Region:
     """Largest value."""
     peak_bin: int
     """Bin of the largest value."""
+    peak_frame_width: int
+    """Bins from its lowest to its highest in the frame of the largest value."""
     strength: float
     """Mean of the values not far below the peak (see ``core``)."""
 
@@ -104,6 +106,7 @@ def _describe(
     place = int(np.argmax(values))
     peak = float(values[place])
     near = values >= peak - extent
+    loudest = bins[near & (frames == frames[place])]
     return Region(
         first_frame=int(frames[near].min()),
         last_frame=int(frames[near].max()),
@@ -112,6 +115,7 @@ def _describe(
         cells=len(values),
         peak=peak,
         peak_bin=int(bins[place]),
+        peak_frame_width=int(loudest.max() - loudest.min()) + 1,
         strength=float(values[values >= peak - core].mean()),
     )
 

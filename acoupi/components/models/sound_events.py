@@ -13,13 +13,12 @@ The steps, for each stretch of some seconds:
    median rise of the band's frequencies, which a narrow sound does not move.
 4. Regions above the floor with hysteresis (`regions`), edges without leakage skirts.
 5. Regions that are close in time, or simultaneous like harmonics, are one event.
-6. Moments that rise in all bands, are short and stand alone are events as well
-   (clicks); many of them in a row are rain or crackle, and are dropped.
+6. What is short and rises at all frequencies at once is a click. One that stands alone
+   is an event; many of them, or one that the flutter of rain explains, are dropped.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
@@ -28,6 +27,7 @@ import numpy as np
 
 from acoupi.audio.spectrum import SpectrumLayout, decibels, power_spectra
 from acoupi.components.models.regions import Region, find_regions
+from acoupi.components.models.weather import BAND_BINS, FAINT, weather_rise
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,15 +40,14 @@ FLOOR_QUANTILE = 0.25
 """Share of time that must be free of sound for the floor of a frequency to hold."""
 FLOOR_CORRECTION = 1.9
 """dB from that quantile of smoothed white noise to its mean; measured, see the test."""
-BAND_BINS = 16
-"""Fewest frequencies of a band; a pure tone, smoothed, covers 6."""
-WEATHER_SECONDS = 0.6
-"""Span over which a rise of a whole band counts as lasting."""
-WEATHER_QUANTILE = 0.3
-WEATHER_STEP = 0.02
-"""Seconds: resolution at which lasting rises are followed."""
-CLICK_SHARE = 0.75
-"""Share of the bands that rise together in a click."""
+CLICK_SECONDS = 0.06
+"""Longest duration of a click."""
+CLICK_ALLOWANCE = 3.0
+"""dB by which a click may stay below the threshold: it rises at all frequencies."""
+CLICK_OCTAVES = 1.8
+"""Ratio of a click's highest to its lowest frequency, at least."""
+CLICK_UNITY = 0.7
+"""Share of its frequencies that a click has at its loudest moment."""
 EXTENT = 20.0
 """dB below its peak at which an event ends."""
 
@@ -73,7 +72,7 @@ class EventSettings:
     """Seconds; shorter events are dropped."""
     clicks: bool = True
     """Whether single clicks are events."""
-    max_click_rate: float = 5.0
+    max_click_rate: float = 4.0
     """Clicks per second above which they are rain or crackle."""
     max_events: int = 500
     """Most events of one recording; the strongest are kept."""
@@ -124,16 +123,14 @@ def find_sound_events(
     events: list[SoundEvent] = []
     clicks: list[SoundEvent] = []
     first = 0
-    seconds = 0.0
     for power in _stretches(power_spectra(blocks, layout), layout):
         found = _events_of_stretch(power, layout, settings, first)
         events += (event for event in found if event.kind == "activity")
         clicks += (event for event in found if event.kind == "click")
         first += len(power)
-        seconds = first * layout.step
     events = _merge(events, settings.merge_gap, layout.step)
     if settings.clicks:
-        events += _single_clicks(clicks, seconds, settings)
+        events += _single_clicks(clicks, settings)
     events = [e for e in events if e.end - e.start >= settings.min_duration]
     events = sorted(events, key=lambda event: -event.snr)[: settings.max_events]
     return sorted(events, key=lambda event: (event.start, event.low))
@@ -172,7 +169,7 @@ def _events_of_stretch(
     if high - low < BAND_BINS:
         return []
     rise = _rise(power[:, low:high], layout.silence)
-    weather, clicks = _weather(rise, layout)
+    weather, clicks = weather_rise(rise, layout, low)
     rise -= weather
     regions = find_regions(
         rise,
@@ -182,9 +179,7 @@ def _events_of_stretch(
         extent=EXTENT,
     )
     events = [_event(region, layout, first, low) for region in regions]
-    return events + [
-        _click(run, layout, first, low, high, settings) for run in _runs_of(clicks)
-    ]
+    return events + [_click(run, layout, first, low, high) for run in _runs_of(clicks)]
 
 
 def _rise(power: NDArray[np.float32], silence: float) -> NDArray[np.float32]:
@@ -209,59 +204,6 @@ def _smooth(power: NDArray[np.float32]) -> NDArray[np.float32]:
     return smooth
 
 
-def _weather(
-    rise: NDArray[np.float32], layout: SpectrumLayout
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return what weather adds to each cell, and the strength of clicks over time."""
-    edges = _band_edges(rise.shape[1])
-    bands = np.stack(
-        [
-            np.partition(rise[:, a:b], (b - a) // 2, axis=1)[:, (b - a) // 2]
-            for a, b in itertools.pairwise(edges)
-        ],
-        axis=1,
-    )
-    lasting = np.maximum(_lasting(bands, layout), 0)
-    sudden = bands - lasting
-    rank = int((1 - CLICK_SHARE) * (len(edges) - 2))
-    together = np.partition(sudden, rank, axis=1)[:, rank]
-    everywhere = together >= 3
-    lasting[everywhere] = np.maximum(bands[everywhere], lasting[everywhere])
-    clicks = np.where(everywhere, together, 0).astype(np.float32)
-    return np.repeat(lasting, np.diff(edges), axis=1), clicks
-
-
-def _lasting(bands: NDArray[np.float32], layout: SpectrumLayout) -> NDArray[np.float32]:
-    """Return the rise that holds for most of `WEATHER_SECONDS` around each moment."""
-    group = max(1, round(WEATHER_STEP / layout.step))
-    span = max(1, round(WEATHER_SECONDS / (group * layout.step))) | 1
-    starts = np.arange(0, len(bands), group)
-    counts = np.diff(np.r_[starts, len(bands)])[:, None]
-    coarse = np.add.reduceat(bands, starts, axis=0) / counts
-    # Mirrored ends: a sound at the edge is judged by what is on its one side.
-    reach = min(span // 2, len(coarse) - 1)
-    padded = np.pad(coarse, ((reach, reach), (0, 0)), mode="reflect")
-    views = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1, axis=0)
-    rank = int(WEATHER_QUANTILE * 2 * reach)
-    slow = np.partition(views, rank, axis=2)[:, :, rank]
-    lasting: NDArray[np.float32] = np.repeat(slow, counts[:, 0], axis=0)
-    return lasting.astype(np.float32)
-
-
-def _band_edges(bins: int) -> list[int]:
-    """Cut the frequencies into bands: octaves, but neither too narrow nor too wide."""
-    widest = max(BAND_BINS, bins // 6)
-    edges = [0]
-    while edges[-1] < bins:
-        width = min(max(edges[-1], BAND_BINS), widest)
-        edges.append(edges[-1] + width)
-    # What is left over belongs to the last band.
-    if len(edges) > 2 and edges[-1] > bins:
-        edges.pop()
-    edges[-1] = bins
-    return edges
-
-
 def _event(region: Region, layout: SpectrumLayout, first: int, low: int) -> SoundEvent:
     return SoundEvent(
         start=(first + region.first_frame + 0.5) * layout.step,
@@ -271,13 +213,29 @@ def _event(region: Region, layout: SpectrumLayout, first: int, low: int) -> Soun
         peak_frequency=(low + region.peak_bin) * layout.bin_width,
         snr=region.strength,
         cells=region.cells,
+        kind="click" if _is_impulse(region, layout, low) else "activity",
+    )
+
+
+def _is_impulse(region: Region, layout: SpectrumLayout, low: int) -> bool:
+    """Tell whether a region is short and wide, and as wide at its loudest moment.
+
+    A sweep is wide as well, but not at any one moment.
+    """
+    seconds = (region.last_frame - region.first_frame + 1) * layout.step
+    width = region.last_bin - region.first_bin + 1
+    return (
+        seconds <= CLICK_SECONDS
+        and width >= BAND_BINS
+        and low + region.last_bin >= CLICK_OCTAVES * (low + region.first_bin)
+        and region.peak_frame_width >= CLICK_UNITY * width
     )
 
 
 def _runs_of(clicks: NDArray[np.float32]) -> list[tuple[int, int, float]]:
     return [
         (region.first_frame, region.last_frame, region.peak)
-        for region in find_regions(clicks[:, None], 3, 3)
+        for region in find_regions(clicks[:, None], FAINT, FAINT)
     ]
 
 
@@ -287,9 +245,7 @@ def _click(
     first: int,
     low: int,
     high: int,
-    settings: EventSettings,
 ) -> SoundEvent:
-    del settings
     return SoundEvent(
         start=(first + run[0] + 0.5) * layout.step,
         end=(first + run[1] + 1.5) * layout.step,
@@ -303,7 +259,7 @@ def _click(
 
 
 def _single_clicks(
-    clicks: list[SoundEvent], seconds: float, settings: EventSettings
+    clicks: list[SoundEvent], settings: EventSettings
 ) -> list[SoundEvent]:
     """Keep clicks that are strong, short and not one of many."""
     starts = np.array([click.start for click in clicks])
@@ -311,12 +267,11 @@ def _single_clicks(
     for click in clicks:
         around = np.count_nonzero(np.abs(starts - click.start) <= 1.0)
         if (
-            click.snr >= settings.threshold
-            and click.end - click.start <= 0.06
+            click.snr >= settings.threshold - CLICK_ALLOWANCE
+            and click.end - click.start <= CLICK_SECONDS
             and around <= 2 * settings.max_click_rate
         ):
             single.append(click)
-    del seconds
     return single
 
 
