@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
+from acoupi.components import types
 from acoupi.components.models import ActivityConfig
-from acoupi.programs.templates import DetectionProgram, DetectionProgramConfiguration
+from acoupi.programs.core import NoUserPrompt
+from acoupi.programs.templates import (
+    DetectionProgram,
+    DetectionProgramConfiguration,
+    KeepingConfiguration,
+)
 
 if TYPE_CHECKING:
-    from acoupi.components import types
+    from pathlib import Path
 
-__all__ = ["ActivityConfiguration", "ActivityProgram", "KeepingConfiguration"]
+    from acoupi import data
+
+__all__ = ["ActivityConfiguration", "ActivityKeepingConfiguration", "ActivityProgram"]
 
 
-class KeepingConfiguration(BaseModel):
-    """Which recordings are kept."""
+class ActivityKeepingConfiguration(KeepingConfiguration):
+    """Which recordings are kept, and how."""
 
     without_detections: bool = Field(
         default=False,
@@ -27,13 +35,13 @@ class KeepingConfiguration(BaseModel):
 class ActivityConfiguration(DetectionProgramConfiguration):
     """Configuration of a sensor that detects acoustic activity."""
 
-    detector: ActivityConfig = Field(
+    detector: Annotated[ActivityConfig, NoUserPrompt] = Field(
         default_factory=ActivityConfig,
         description="What counts as acoustic activity.",
     )
-    keeping: KeepingConfiguration = Field(
-        default_factory=KeepingConfiguration,
-        description="Which recordings are kept.",
+    keeping: Annotated[ActivityKeepingConfiguration, NoUserPrompt] = Field(
+        default_factory=ActivityKeepingConfiguration,
+        description="Which recordings are kept, and how.",
     )
 
 
@@ -48,12 +56,25 @@ class ActivityProgram(DetectionProgram[ActivityConfiguration]):
 
         return ActivityDetector(config.detector)
 
-    def get_recording_filters(
+    def get_file_managers(
         self, config: ActivityConfiguration
-    ) -> list[types.RecordingSavingFilter]:
-        """Return what makes a recording worth keeping: a detection that counts."""
+    ) -> list[types.RecordingSavingManager]:
+        """Return who keeps recordings: those with a detection that counts, or all."""
+        managers = super().get_file_managers(config)
         if config.keeping.without_detections:
-            return []
-        from acoupi.components import SavingThreshold
+            managers = [_WhateverWasFound(manager) for manager in managers]
+        return managers
 
-        return [SavingThreshold(config.detections.threshold)]
+
+class _WhateverWasFound(types.RecordingSavingManager):
+    """Keeps a recording as if it had not been analysed."""
+
+    def __init__(self, manager: types.RecordingSavingManager) -> None:
+        self._manager = manager
+
+    def save_recording(
+        self,
+        recording: data.Recording,
+        model_outputs: list[data.ModelOutput] | None = None,  # noqa: ARG002  That is it.
+    ) -> Path | None:
+        return self._manager.save_recording(recording)

@@ -13,9 +13,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from celery import Task
+    from celery import Celery, Task
 
 __all__ = ["Doorbell"]
 
@@ -76,6 +76,24 @@ class Doorbell:
         self._note_success()
         return True
 
+    def count_waiting(self, app: Celery, queues: Sequence[str]) -> int | None:
+        """Return how many tasks wait in some queues.
+
+        Returns
+        -------
+        int or None
+            None when the broker cannot tell.
+        """
+        try:
+            with app.connection_for_write() as connection:
+                connection.ensure_connection(max_retries=1, interval_start=0)
+                channel: Any = connection.default_channel
+                return sum(_waiting(connection, channel, queue) for queue in queues)
+        # Any transport's errors end here: not knowing is an answer.
+        except Exception as error:  # noqa: BLE001
+            self._logger.debug("Could not count waiting tasks: %s", error)
+            return None
+
     def _note_failure(self, name: str, error: Exception) -> None:
         with self._lock:
             first = self._silent_until is None
@@ -96,3 +114,10 @@ class Doorbell:
                 return
             unheard, self._unheard, self._silent_until = self._unheard, 0, None
         self._logger.info("Queueing works again; %d tasks were not queued", unheard)
+
+
+def _waiting(connection: Any, channel: Any, queue: str) -> int:
+    try:
+        return int(channel.queue_declare(queue, passive=True).message_count)
+    except connection.channel_errors:
+        return 0  # No queue of that name yet.

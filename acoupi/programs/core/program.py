@@ -254,6 +254,18 @@ class AcoupiProgram(ABC, Generic[C]):
         entry = next(e for e in self._entries if e.task.name == task_name)
         return self._hand_on(entry, result)
 
+    def count_waiting_callbacks(self, task_name: str) -> int | None:
+        """Return how many tasks wait in the queues of a task's callbacks.
+
+        Returns
+        -------
+        int or None
+            None when the broker cannot tell.
+        """
+        entry = next(e for e in self._entries if e.task.name == task_name)
+        queues = {self.get_queue(callback.task.name) for callback in entry.callbacks}
+        return self._doorbell.count_waiting(self.app, sorted(queues))
+
     def _find(self, function: TaskFunction) -> _Entry | None:
         matches = (e for e in self._entries if e.function == function)
         return next(matches, None)

@@ -16,12 +16,17 @@ from acoupi.programs.templates.configuration import BasicProgramConfiguration
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from acoupi.components.saving.retention import Retention
+
 __all__ = ["BasicProgram"]
 
 BasicConfig = TypeVar("BasicConfig", bound=BasicProgramConfiguration)
 
 FILE_MANAGEMENT_INTERVAL = 30.0
 """Seconds between two looks at the recordings that wait for a decision."""
+
+LONGEST_HARVEST_INTERVAL = 10.0
+"""Seconds at most for which a finished recording waits to be handed on."""
 
 RECONCILE_INTERVAL = 300.0
 """Seconds between two searches for what was forgotten."""
@@ -37,7 +42,8 @@ class BasicProgram(AcoupiProgram[BasicConfig], Generic[BasicConfig]):
     worker_config: ClassVar[WorkerConfig | None] = WorkerConfig(
         workers=[
             AcoupiWorker(name="recording", queues=["recording"], concurrency=1),
-            AcoupiWorker(name="default", queues=["celery"], concurrency=1),
+            # Two, so that a slow server does not keep recordings from being decided on.
+            AcoupiWorker(name="default", queues=["celery"], concurrency=2),
         ]
     )
 
@@ -116,7 +122,8 @@ class BasicProgram(AcoupiProgram[BasicConfig], Generic[BasicConfig]):
         recordings = config.paths.recordings
         return [
             SaveRecordingManager(
-                dirpath=recordings, dirpath_true=recordings, dirpath_false=recordings
+                dirpath=recordings,
+                file_format="flac" if config.keeping.file_format == "flac" else "keep",
             )
         ]
 
@@ -126,6 +133,21 @@ class BasicProgram(AcoupiProgram[BasicConfig], Generic[BasicConfig]):
     ) -> list[types.RecordingSavingFilter]:
         """Return what makes a recording worth keeping; with none, each is kept."""
         return []
+
+    def configure_retention(self, config: BasicConfig) -> Retention | None:
+        """Return what makes room for new recordings; None to keep all for ever."""
+        from acoupi.components.saving.retention import Retention
+
+        retention = config.retention
+        days = retention.max_age
+        if not retention.min_free_space and days is None:
+            return None
+        return Retention(
+            config.paths.recordings,
+            min_free_bytes=round(retention.min_free_space * 1e6),
+            max_age=None if days is None else datetime.timedelta(days=days),
+            min_per_tag=retention.min_per_tag,
+        )
 
     # Tasks.
 
@@ -144,7 +166,7 @@ class BasicProgram(AcoupiProgram[BasicConfig], Generic[BasicConfig]):
         )
 
     def register_recording_task(self, config: BasicConfig) -> None:
-        """Add ``recording_task``, once per recording interval."""
+        """Add ``recording_task``, at least once per recording."""
         self.add_task(
             self.create_recording_task(config),
             callbacks=self.get_recording_callbacks(config),
@@ -163,6 +185,7 @@ class BasicProgram(AcoupiProgram[BasicConfig], Generic[BasicConfig]):
             file_filters=self.get_recording_filters(config),
             required_models=self.get_required_models(config),
             tmp_path=config.paths.tmp_audio,
+            retention=self.configure_retention(config),
             logger=self.logger.getChild("file_management"),
         )
 
@@ -183,6 +206,7 @@ class BasicProgram(AcoupiProgram[BasicConfig], Generic[BasicConfig]):
             ring=self._ring_again,
             required_models=self.get_required_models(config),
             logger=self.logger.getChild("reconcile"),
+            count_waiting=self._count_waiting,
         )
 
     def register_reconcile_task(self, config: BasicConfig) -> None:
@@ -241,7 +265,11 @@ class BasicProgram(AcoupiProgram[BasicConfig], Generic[BasicConfig]):
             self.store = self.configure_store(config)
 
     def _recording_period(self, config: BasicConfig) -> datetime.timedelta:
-        seconds = max(config.recording.interval, config.recording.duration, 1.0)
+        duration, interval = config.recording.duration, config.recording.interval
+        seconds = max(duration, interval, 1.0)
+        if isinstance(self.recorder, types.ContinuousRecorder):
+            # It keeps its own time: a tick only fetches what is finished.
+            seconds = min(max(duration, 1.0), LONGEST_HARVEST_INTERVAL)
         return datetime.timedelta(seconds=seconds)
 
     def _continuous_recorder(
@@ -250,6 +278,9 @@ class BasicProgram(AcoupiProgram[BasicConfig], Generic[BasicConfig]):
         if not isinstance(self.recorder, types.ContinuousRecorder):
             return None
         return self.recorder if self.get_queue("recording_task") in queues else None
+
+    def _count_waiting(self) -> int | None:
+        return self.count_waiting_callbacks("recording_task")
 
     def _ring_again(self, recording: data.Recording) -> None:
         self.ring_callbacks("recording_task", recording)

@@ -19,6 +19,7 @@ __all__ = [
     "BasicProgramConfiguration",
     "DetectionProgramConfiguration",
     "DetectionsConfiguration",
+    "KeepingConfiguration",
     "MessagingConfig",
     "MessagingProgramConfiguration",
     "PathsConfiguration",
@@ -77,6 +78,16 @@ class PathsConfiguration(BaseModel):
     )
 
 
+class KeepingConfiguration(BaseModel):
+    """How recordings are kept."""
+
+    file_format: Literal["flac", "wav"] = Field(
+        default="flac",
+        description="Format of the recordings that are kept; flac loses nothing and "
+        "takes half the space.",
+    )
+
+
 class RetentionConfiguration(BaseModel):
     """Which kept recordings are deleted again, to make room for new ones."""
 
@@ -115,6 +126,10 @@ class BasicProgramConfiguration(BaseModel):
     paths: PathsConfiguration = Field(
         default_factory=PathsConfiguration,
         description="Where recordings and their metadata are kept.",
+    )
+    keeping: Annotated[KeepingConfiguration, NoUserPrompt] = Field(
+        default_factory=KeepingConfiguration,
+        description="How recordings are kept.",
     )
     retention: Annotated[RetentionConfiguration, NoUserPrompt] = Field(
         default_factory=RetentionConfiguration,

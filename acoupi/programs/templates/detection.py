@@ -29,7 +29,7 @@ class DetectionProgram(MessagingProgram[DetectionConfig], Generic[DetectionConfi
     worker_config: ClassVar[WorkerConfig | None] = WorkerConfig(
         workers=[
             AcoupiWorker(name="recording", queues=["recording"], concurrency=1),
-            AcoupiWorker(name="default", queues=["celery"], concurrency=1),
+            AcoupiWorker(name="default", queues=["celery"], concurrency=2),
             AcoupiWorker(name="detection", queues=["detection"], concurrency=1),
         ]
     )
@@ -51,6 +51,22 @@ class DetectionProgram(MessagingProgram[DetectionConfig], Generic[DetectionConfi
     ) -> list[str]:
         """Return the models whose output a recording needs before it is decided on."""
         return [self.model.name]
+
+    def get_file_managers(
+        self, config: DetectionConfig
+    ) -> list[types.RecordingSavingManager]:
+        """Return who keeps recordings: those with a detection that counts."""
+        from acoupi.components import SaveRecordingManager
+
+        threshold = config.detections.threshold
+        return [
+            SaveRecordingManager(
+                dirpath=config.paths.recordings,
+                detection_threshold=threshold,
+                saving_threshold=threshold,
+                file_format="flac" if config.keeping.file_format == "flac" else "keep",
+            )
+        ]
 
     def get_output_cleaners(
         self, config: DetectionConfig
