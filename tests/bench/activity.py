@@ -173,7 +173,7 @@ def print_calibration(calibration):
 
 
 DETECT = """
-import resource, sys, time
+import re, sys, time
 from pathlib import Path
 from acoupi.audio.soundfiles import read_recording
 from acoupi.components.models.activity import ActivityDetector
@@ -183,7 +183,8 @@ for _ in range(3):
     begun = time.process_time()
     ActivityDetector().run(recording)
     times.append(time.process_time() - begun)
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+status = Path("/proc/self/status").read_text()
+peak = int(re.search(r"VmHWM:\\s*(\\d+)", status)[1]) / 1024
 print(f"{recording.duration / min(times):.0f} | {peak:.0f} MB")
 """
 

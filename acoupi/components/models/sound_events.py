@@ -27,7 +27,7 @@ import numpy as np
 
 from acoupi.audio.spectrum import SpectrumLayout, decibels, power_spectra
 from acoupi.components.models.regions import Region, find_regions
-from acoupi.components.models.weather import BAND_BINS, FAINT, weather_rise
+from acoupi.components.models.weather import BAND_BINS, FAINT, take_off_weather
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,6 +36,8 @@ __all__ = ["EventSettings", "SoundEvent", "find_sound_events"]
 
 STRETCH = 6.0
 """Seconds of sound with one noise floor: several times longer than most calls."""
+STRETCH_SPECTRA = 2048
+"""Bound on the memory one stretch takes: at 384 kHz it is 2.7 s."""
 FLOOR_QUANTILE = 0.25
 """Share of time that must be free of sound for the floor of a frequency to hold."""
 FLOOR_CORRECTION = 1.9
@@ -139,8 +141,8 @@ def find_sound_events(
 def _stretches(
     spectra: Iterable[NDArray[np.float32]], layout: SpectrumLayout
 ) -> Iterator[NDArray[np.float32]]:
-    """Cut into stretches of `STRETCH` seconds; a short rest joins the last one."""
-    length = max(8, round(STRETCH / layout.step))
+    """Cut into stretches of about `STRETCH` seconds, none of them short."""
+    length = min(STRETCH_SPECTRA, max(8, round(STRETCH / layout.step)))
     pending: list[NDArray[np.float32]] = []
     count = 0
     for piece in spectra:
@@ -169,8 +171,7 @@ def _events_of_stretch(
     if high - low < BAND_BINS:
         return []
     rise = _rise(power[:, low:high], layout.silence)
-    weather, clicks = weather_rise(rise, layout, low)
-    rise -= weather
+    clicks = take_off_weather(rise, layout, low)
     regions = find_regions(
         rise,
         settings.continuation,

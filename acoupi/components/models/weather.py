@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from acoupi.audio.spectrum import SpectrumLayout
 
-__all__ = ["BAND_BINS", "FAINT", "weather_rise"]
+__all__ = ["BAND_BINS", "FAINT", "take_off_weather"]
 
 BAND_BINS = 16
 """Fewest frequencies of a band; a pure tone, smoothed, covers 6."""
@@ -52,15 +52,15 @@ FLUTTER_WEIGHT = 2.0
 """dB of distance for each dB of flutter beyond that."""
 
 
-def weather_rise(
+def take_off_weather(
     rise: NDArray[np.float32], layout: SpectrumLayout, first_bin: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Estimate what weather adds.
+) -> NDArray[np.float32]:
+    """Take off what weather adds, and tell where impulses are.
 
     Parameters
     ----------
     rise
-        dB above the noise floor, shape (spectra, bins).
+        dB above the noise floor, shape (spectra, bins); changed in place.
     layout
         Where the cells lie.
     first_bin
@@ -68,9 +68,7 @@ def weather_rise(
 
     Returns
     -------
-    weather
-        dB that weather adds, same shape.
-    impulses
+    numpy.ndarray
         dB by which nearly all bands rise at once, beyond what they flutter, but at
         least `FAINT`; 0 at all other moments; shape (spectra,).
     """
@@ -92,11 +90,11 @@ def weather_rise(
     impulse = np.partition(sudden, rank, axis=1)[:, rank] >= IMPULSE_RISE
     fringe = _widened(impulse, IMPULSE_FRINGE)
     weather[fringe] = np.maximum(bands[fringe], weather[fringe])
-    strength = np.median(sudden - DROP_CAUTION * flutter, axis=1)
-    return (
-        np.repeat(weather + flutter, np.diff(edges), axis=1),
-        np.where(impulse, np.maximum(strength, FAINT), 0).astype(np.float32),
-    )
+    weather += flutter
+    for band, (a, b) in enumerate(itertools.pairwise(edges)):
+        rise[:, a:b] -= weather[:, band, None]
+    strength = np.maximum(np.median(sudden - DROP_CAUTION * flutter, axis=1), FAINT)
+    return np.where(impulse, strength, 0).astype(np.float32)
 
 
 def _widened(moments: NDArray[np.bool_], by: int) -> NDArray[np.bool_]:
@@ -146,8 +144,10 @@ def _flutter(bands: NDArray[np.float32], layout: SpectrumLayout) -> NDArray[np.f
     fast = bands - np.repeat(slow, counts, axis=0)
     rank = int(FLUTTER_QUANTILE * (len(fast) - 1))
     usual = np.partition(fast, rank, axis=0)[rank]
-    distance = FLUTTER_WEIGHT * np.maximum(usual - FLUTTER_NORMAL, 0)
-    return distance.astype(np.float32)
+    distance: NDArray[np.float32] = FLUTTER_WEIGHT * np.maximum(
+        usual - FLUTTER_NORMAL, 0
+    ).astype(np.float32)
+    return distance
 
 
 def _band_edges(bins: int) -> list[int]:
