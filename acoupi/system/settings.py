@@ -151,5 +151,5 @@ class Settings:
         """Who manages the configuration, None when the user does."""
         try:
             return self.managed_file.read_text(encoding="utf-8").strip()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
