@@ -6,7 +6,6 @@ the task alone, so that a database sees one thread.
 
 from __future__ import annotations
 
-import contextlib
 import queue
 import threading
 import time
@@ -159,13 +158,6 @@ class Courier:
             if answer.status is not data.ResponseStatus.SUCCESS:
                 break
         return checked or [_failure(messages[0], "returned no response")]
-
-    def close(self) -> None:
-        """Close the messenger's connections."""
-        close = getattr(self.messenger, "close", None)
-        if close is not None:
-            with contextlib.suppress(Exception):
-                close()
 
 
 def _failure(message: data.Message, reason: str) -> data.Response:

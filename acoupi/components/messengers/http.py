@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import socket
 import threading
 import time
@@ -16,7 +17,7 @@ from acoupi.components.messengers.tls import tls_context
 from acoupi.errors import AcoupiError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     import httpx
     from pydantic import SecretStr
@@ -65,7 +66,12 @@ class HTTPMessenger(types.Messenger):
         return cls(config)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.config.base_url!r}, name={self.name!r})"
+        return f"{type(self).__name__}({self._address!r}, name={self.name!r})"
+
+    @property
+    def _address(self) -> str:
+        # A query may hold a key that is nobody's business.
+        return self.config.base_url.partition("?")[0]
 
     def send_message(self, message: data.Message) -> data.Response:
         """Post one message.
@@ -77,12 +83,30 @@ class HTTPMessenger(types.Messenger):
             413, 415, 422 ...); TIMEOUT when it did not answer in time; ERROR when it
             cannot be reached or takes no message at all at present.
         """
-        content = message.content
-        body = content.encode() if isinstance(content, str) else content
-        status, answer = self._exchange(
-            "POST", body, {"Idempotency-Key": str(message.id)}
-        )
-        return data.Response(status=status, message=message, content=answer)
+        return self.send_messages([message])[0]
+
+    def send_messages(self, messages: Sequence[data.Message]) -> list[data.Response]:
+        """Post several messages, one after the other.
+
+        Returns one response per message, in order, up to and with the first that is
+        not SUCCESS; those after it are not sent.
+        """
+        responses: list[data.Response] = []
+        with self._lock, self._watching() as watch:
+            for message in messages:
+                content = message.content
+                status, answer = self._exchange(
+                    watch,
+                    "POST",
+                    content.encode() if isinstance(content, str) else content,
+                    {"Idempotency-Key": str(message.id)},
+                )
+                responses.append(
+                    data.Response(status=status, message=message, content=answer)
+                )
+                if status is not data.ResponseStatus.SUCCESS:
+                    break
+        return responses
 
     def check(self) -> None:
         """Ask the server for an answer, without sending a message.
@@ -96,13 +120,14 @@ class HTTPMessenger(types.Messenger):
         AcoupiError
             When delivery cannot work; says why.
         """
-        status, answer = self._exchange("HEAD", None, {})
+        with self._lock, self._watching() as watch:
+            status, answer = self._exchange(watch, "HEAD", None, {})
         code = answer.split(" ", maxsplit=1)[0]
         refused = code in {"401", "403", "407"} or (code[0] == "5" and code != "501")
         if status is not data.ResponseStatus.SUCCESS and (
             refused or not code.isdigit()
         ):
-            raise AcoupiError(f"{self.name}: {self.config.base_url}: {answer}")
+            raise AcoupiError(f"{self.name}: {self._address}: {answer}")
 
     def close(self) -> None:
         """Close the connection; the next message opens a new one."""
@@ -116,30 +141,25 @@ class HTTPMessenger(types.Messenger):
             client.close()
 
     def _exchange(
-        self, method: str, body: bytes | None, headers: dict[str, str]
+        self, watch: _Watch, method: str, body: bytes | None, headers: dict[str, str]
     ) -> tuple[data.ResponseStatus, str]:
         import httpx
 
-        with self._lock:
-            try:
-                client = self._open()
-            except AcoupiError as error:
-                return data.ResponseStatus.ERROR, str(error)
-            limit = 3 * self.config.timeout
-            ends = time.monotonic() + limit
-            try:
-                with self._cut_off_after(limit):
-                    return self._request(client, method, body, headers)
-            except httpx.TimeoutException:
-                self._close()
-                return data.ResponseStatus.TIMEOUT, _TOO_SLOW.format(
-                    self.config.timeout
-                )
-            except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
-                self._close()
-                if time.monotonic() >= ends:
-                    return data.ResponseStatus.TIMEOUT, _TOO_SLOW.format(limit)
-                return data.ResponseStatus.ERROR, self._explain(error)
+        try:
+            client = self._open()
+        except AcoupiError as error:
+            return data.ResponseStatus.ERROR, str(error)
+        watch.begin()
+        try:
+            return self._request(client, method, body, headers)
+        except httpx.TimeoutException:
+            self._close()
+            return data.ResponseStatus.TIMEOUT, _TOO_SLOW.format(self.config.timeout)
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
+            self._close()
+            if watch.over:
+                return data.ResponseStatus.TIMEOUT, _TOO_SLOW.format(watch.limit)
+            return data.ResponseStatus.ERROR, self._explain(error)
 
     def _request(
         self,
@@ -185,6 +205,10 @@ class HTTPMessenger(types.Messenger):
             return self._client
         import httpx
 
+        # At lower levels these tell every request with its address, and answers' headers.
+        for name in ("httpx", "httpcore"):
+            if not logging.getLogger(name).level:
+                logging.getLogger(name).setLevel(logging.WARNING)
         config = self.config
         token = read_secret(config.token, config.token_file, "token_file")
         password = read_secret(config.password, config.password_file, "password_file")
@@ -222,16 +246,12 @@ class HTTPMessenger(types.Messenger):
             self._socket = info["return_value"].get_extra_info("socket")
 
     @contextlib.contextmanager
-    def _cut_off_after(self, limit: float) -> Iterator[None]:
-        # The client's own limits are per read: a server that sends a byte now and then
-        # would hold it for ever.
-        timer = threading.Timer(limit, self._cut_off)
-        timer.daemon = True
-        timer.start()
+    def _watching(self) -> Iterator[_Watch]:
+        watch = _Watch(3 * self.config.timeout, self._cut_off)
         try:
-            yield
+            yield watch
         finally:
-            timer.cancel()
+            watch.end()
 
     def _cut_off(self) -> None:
         if (current := self._socket) is not None:
@@ -246,3 +266,45 @@ class HTTPMessenger(types.Messenger):
                 "authority that signed it, and base_url to the name it was signed for"
             )
         return redact(reason, self._secrets)
+
+
+class _Watch:
+    """Cuts an exchange off that takes too long as a whole.
+
+    The client's own limits are per read: a server that sends a byte now and then would
+    hold it for ever.
+    """
+
+    def __init__(self, limit: float, cut_off: Callable[[], None]) -> None:
+        self.limit = limit
+        self._cut_off = cut_off
+        self._ends = float("inf")
+        self._done = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def over(self) -> bool:
+        """Whether the time of this exchange is over."""
+        return time.monotonic() >= self._ends
+
+    def begin(self) -> None:
+        """Start counting for the next exchange."""
+        self._ends = time.monotonic() + self.limit
+        if self._thread is None:
+            self._thread = threading.Thread(
+                target=self._run, name="http-watch", daemon=True
+            )
+            self._thread.start()
+
+    def end(self) -> None:
+        """Stop watching."""
+        self._done.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._done.wait(max(0.0, self._ends - time.monotonic())):
+            if self.over:
+                self._cut_off()
+                # The next exchange of the same batch is cut off in its turn.
+                self._done.wait(0.1)
