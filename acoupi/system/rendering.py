@@ -5,6 +5,8 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, Any
 
+from acoupi.errors import ConfigurationError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
@@ -15,8 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "STOP_SECONDS",
-    "escape_for_unit",
-    "quote_for_unit",
+    "command_for_unit",
     "render_home",
     "render_template",
 ]
@@ -83,21 +84,36 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters["quoted"] = shlex.quote
     environment.filters["python_quoted"] = repr
-    environment.filters["unit_path"] = _unit_path
+    environment.filters["unit_path"] = _escape_for_unit
+    environment.filters["unit_quoted"] = _quote_for_unit
     return environment
 
 
-def quote_for_unit(text: str) -> str:
-    """Quote a word of a command in a unit file, systemd.service(5)."""
+def command_for_unit(executable: Path, *arguments: str) -> str:
+    """Write a command of a unit file, systemd.service(5).
+
+    Raises
+    ------
+    ConfigurationError
+        When the path of the executable has characters that systemd refuses.
+    """
+    path = str(executable)
+    if any(character in path for character in "\"'\\\n"):
+        raise ConfigurationError(
+            f"systemd cannot start {path}: choose a home (ACOUPI_HOME) whose path has "
+            "no quotes and no backslashes"
+        )
+    # Variables are expanded in the arguments only.
+    words = [path, *(word.replace("$", "$$") for word in arguments)]
+    return " ".join(_quote_for_unit(word) for word in words)
+
+
+def _quote_for_unit(text: str) -> str:
+    """Quote a word, systemd.syntax(7)."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escape_for_unit(escaped).replace("$", "$$")}"'
+    return f'"{_escape_for_unit(escaped)}"'
 
 
-def escape_for_unit(text: str) -> str:
-    """Escape a value of a unit file that is not a command, systemd.unit(5)."""
+def _escape_for_unit(text: str) -> str:
+    """Escape the value of a setting that takes one path, systemd.unit(5)."""
     return text.replace("%", "%%")
-
-
-def _unit_path(text: str) -> str:
-    """Write a path of a setting that takes a list of paths, or one."""
-    return escape_for_unit(text.replace("\\", "\\\\").replace(" ", "\\x20"))

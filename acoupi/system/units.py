@@ -9,7 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from acoupi.system.catalogue import capabilities_of
-from acoupi.system.rendering import STOP_SECONDS, render_template
+from acoupi.system.rendering import (
+    STOP_SECONDS,
+    command_for_unit,
+    render_template,
+)
 
 if TYPE_CHECKING:
     from acoupi.programs import AcoupiWorker
@@ -73,6 +77,11 @@ def render_units(
         Directories that the processes write to, besides the home.
     interpreter : Path, optional
         The Python that runs the sensor, which must stay readable.
+
+    Raises
+    ------
+    ConfigurationError
+        When systemd cannot start programs in a home of that name.
     """
     embedded = broker_url is None
     # On a unix socket, no network is needed to reach it.
@@ -104,7 +113,7 @@ def render_units(
             shared,
             role="beat",
             description="Acoustic sensor: schedule",
-            command=_command(settings.beat_script),
+            command=command_for_unit(settings.beat_script),
             network=not local_broker,
         ),
     }
@@ -114,7 +123,7 @@ def render_units(
             shared,
             role="worker",
             description=f"Acoustic sensor: worker {worker.name}",
-            command=_command(settings.start_script, worker.name),
+            command=command_for_unit(settings.start_script, worker.name),
             capabilities=capabilities,
             network="network" in capabilities or not local_broker,
         )
@@ -123,7 +132,7 @@ def render_units(
             shared,
             role="broker",
             description="Acoustic sensor: task queue",
-            command=_command(settings.start_script, "--broker"),
+            command=command_for_unit(settings.start_script, "--broker"),
             network=False,
         )
     return dict(sorted(units.items()))
@@ -151,12 +160,6 @@ def _service(
         **shared,
         **values,
     )
-
-
-def _command(script: Path, *arguments: str) -> str:
-    from acoupi.system.rendering import quote_for_unit
-
-    return " ".join(quote_for_unit(word) for word in (str(script), *arguments))
 
 
 def writable_paths(config: Any) -> list[Path]:

@@ -224,7 +224,7 @@ def test_a_failure_to_write_names_the_file_and_says_that_nothing_changed(
 
 def test_a_home_below_a_file_is_refused_in_plain_words(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(SetupError, match="Not a directory"):
+    with pytest.raises(SetupError, match="file"):
         setup_program(Settings(tmp_path / "file/home"), PROGRAM, {"duration": 3})
     with pytest.raises(SetupError):
         setup_program(Settings(tmp_path / "file"), PROGRAM, {"duration": 3})
