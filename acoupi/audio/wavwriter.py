@@ -120,7 +120,8 @@ class WavWriter:
         Raises
         ------
         SoundFileError, OSError
-            If it cannot be done; the ``.part`` file stays for repair.
+            If it cannot be done; what was written stays, as ``.part`` for repair or,
+            when only the last flush failed, under its final name.
         """
         self._join_sync()
         if self._failure is not None:
