@@ -26,7 +26,9 @@ TOLERANCE = 0.01
 """Seconds a stream may be behind the clock before that is looked into."""
 FITTED_WINDOWS = 64
 """Windows through which the line is drawn that tells the device's clock error."""
-MAX_SKEW = 2e-3
+TRUSTED_WINDOWS = 8
+"""Windows below which a slope would say more about chance than about the device."""
+MAX_SKEW = 1e-3
 """Largest believable deviation of a device's sample rate from its nominal one."""
 MAX_SLEW = 5e-4
 """Largest deviation from the even course of time by which dates are corrected."""
@@ -95,6 +97,8 @@ class StreamClock:
         self._date = Line(0, 0.0, 0.0)
         self._suspicion: _Suspicion | None = None
         self._dated = False
+        self._end = 0
+        self._flagged = False
 
     @property
     def skew(self) -> float:
@@ -122,7 +126,7 @@ class StreamClock:
             before frame ``at``, which is never before `settled`; the numbers of the
             frames from there on, this block's too, are to be raised by ``lost``.
         """
-        end = frame + mark.frames
+        end = self._end = frame + mark.frames
         arrival = mark.now - end / self.samplerate
         taking = None
         if mark.delay is not None:
@@ -139,11 +143,13 @@ class StreamClock:
         allowed = max(self.tolerance, 6 * noise)
         suspicion = self._suspicion
         if suspicion is None:
-            if not mark.overflow and behind <= allowed:
+            flagged = mark.overflow or self._flagged
+            if not flagged and behind <= allowed:
                 self._note(end, arrival, taking)
                 return None
             self.settled = frame
-            self._suspicion = _Suspicion(frame, mark.now, behind, 1, mark.overflow)
+            self._flagged = False
+            self._suspicion = _Suspicion(frame, mark.now, behind, 1, flagged)
             return None
         if behind <= allowed and not suspicion.flagged and not mark.overflow:
             self._suspicion = None
@@ -157,6 +163,16 @@ class StreamClock:
         if suspicion.marks < 4 or mark.now - suspicion.since < self.settle:
             return None
         return self._declare(suspicion, end)
+
+    def release(self) -> None:
+        """Hold no frames back: the memory for them is running out.
+
+        What is being looked into is looked into again from the next block on.
+        """
+        if self._suspicion is not None:
+            self._flagged = self._suspicion.flagged
+            self._suspicion = None
+        self.settled = max(self.settled, self._end)
 
     def conclude(self) -> tuple[int, int] | None:
         """Judge at the end of the stream what is still being looked into.
@@ -174,7 +190,7 @@ class StreamClock:
         self._suspicion = None
         self._arrival.restart(end + lost)
         self._taking.restart(end + lost)
-        self.settled = end + lost
+        self.settled = self._end = end + lost
         return suspicion.frame, lost
 
     def _note(self, end: int, arrival: float, taking: float | None) -> None:
@@ -266,7 +282,7 @@ class _Baseline:
         count = len(self._minima)
         frame = sum(frame for frame, _ in self._minima) // count
         offset = sum(offset for _, offset in self._minima) / count
-        if count < 3:
+        if count < TRUSTED_WINDOWS:
             return Line(frame, offset, 0.0)
         spread = sum((at - frame) ** 2 for at, _ in self._minima)
         slope = sum((at - frame) * (value - offset) for at, value in self._minima)
@@ -304,6 +320,9 @@ class NominalClock:
         if self._start is None:
             raise ValueError("no frame arrived yet: the stream cannot be dated")
         return self._start + frame / self.samplerate
+
+    def release(self) -> None:
+        """Nothing is ever held back."""
 
     def conclude(self) -> None:
         """Nothing is ever in doubt."""

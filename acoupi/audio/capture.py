@@ -148,7 +148,7 @@ class Capture:
             self._report(reason)
         self._close(stream)
         take.closed = True
-        if take.last_arrival is not None:
+        if take.last_arrival is not None and not self._stopping.is_set():
             self._away_since = take.last_arrival
         # A second ring is made only when the first is read: memory stays bounded.
         while self.take is not None and not self._wait(0.1):

@@ -130,6 +130,8 @@ class Take:
         before them is being looked into.
         """
         self._absorb()
+        if self.ring.free < self.ring.capacity // 4:
+            self.clock.release()
         position = self.ring.consumed
         if self._gaps and self._gaps[0].position == position:
             gap = self._gaps[0]

@@ -138,6 +138,51 @@ def test_a_stall_longer_than_the_ring_is_known_to_the_frame():
     assert take.time_of(5500) - take.time_of(0) == pytest.approx(5.5)
 
 
+@given(
+    ring_seconds=st.floats(1.1, 8),
+    stalls=st.lists(st.floats(0, 20), max_size=6),
+    burst=st.integers(1, 8),
+    overflow=st.integers(0, 40),
+)
+def test_a_full_ring_never_stops_the_stream(ring_seconds, stalls, burst, overflow):
+    stream = FakeStream()
+    stream.clock_tolerance = 0.01
+    take = Take(stream, ring_seconds=ring_seconds)
+    frames, now = 0, 100.0
+    found = []
+    block = bytes(4 * 100)
+
+    def deliver_burst() -> None:
+        nonlocal frames, now
+        frames += 100 * burst
+        now = 100 + frames / 1000
+        for number in range(burst):
+            take.deliver(block, 100, now, None, number == 0 and frames == overflow)
+
+    for stall in [*stalls, 0.0]:
+        end = now + stall
+        while now < end:
+            deliver_burst()
+        before = len(found)
+        for _ in range(100 // burst):
+            deliver_burst()
+            found += read_any(take)
+        assert len(found) > before
+    take.closed = True
+    found += read_any(take)
+    assert take.drained
+    assert len(found) == frames
+
+
+def read_any(take: Take) -> list[bool]:
+    found = []
+    while (run := take.next_run(1000)) is not None:
+        if run.exact:
+            found += [run.samples is not None] * run.frames
+        take.finish_run(run)
+    return found
+
+
 def test_a_source_that_says_nothing_is_opened_again():
     first, second = FakeStream(), FakeStream()
     source = FakeSource(first, second)

@@ -1,0 +1,119 @@
+"""The recording worker as it is deployed, on a real broker and a real device."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from acoupi.audio.soundfiles import read_info
+from acoupi.system import Settings, get_celery_app, setup_program
+from acoupi.testing import RedisServer, VirtualMicrophone, wait_until
+
+RATE = 48_000
+SECONDS = 16
+
+
+@pytest.fixture
+def microphone(tmp_path_factory):
+    import numpy as np
+
+    missing = VirtualMicrophone.missing()
+    if missing:
+        pytest.skip(missing)
+    directory = tmp_path_factory.mktemp("mic")
+    sound = directory / "counter.raw"
+    sound.write_bytes(np.arange(90 * RATE, dtype="<u4").tobytes())
+    with VirtualMicrophone(directory, RATE, 2, sound) as microphone:
+        yield microphone
+
+
+def numbers_in(path):
+    import numpy as np
+
+    content = path.read_bytes()
+    start = content.index(b"data") + 8
+    frames = read_info(path).frames
+    return np.frombuffer(content[start : start + 4 * frames], dtype="<u4")
+
+
+def test_late_lost_and_doubled_tasks_lose_no_sample(
+    tmp_path, microphone, redis_server: RedisServer
+):
+    import numpy as np
+
+    settings = Settings(tmp_path / "home")
+    audio = tmp_path / "audio"
+    setup_program(
+        settings,
+        "acoupi.programs.default",
+        {
+            "timezone": "UTC",
+            "microphone": {
+                "device_name": "testmic",
+                "samplerate": RATE,
+                "audio_channels": 2,
+            },
+            "recording": {
+                "duration": 1,
+                "interval": 1,
+                "schedule_start": "00:00",
+                "schedule_end": "00:00",
+            },
+            "paths": {
+                "tmp_audio": str(audio),
+                "recordings": str(tmp_path / "kept"),
+                "db_metadata": str(tmp_path / "metadata.db"),
+            },
+        },
+        {"broker_url": redis_server.url},
+    )
+    with (tmp_path / "worker.log").open("wb") as log_file:
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "acoupi.system.roles", "worker", "recording"],
+            env={**microphone.environment, "ACOUPI_HOME": str(settings.home)},
+            stdout=log_file,
+            stderr=log_file,
+        )
+    burner = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    chance = random.Random(3)
+    app = get_celery_app(settings)
+    try:
+        wait_until(lambda: list(audio.glob("*.wav")), 40, "the first recording")
+        end = time.monotonic() + SECONDS
+        while time.monotonic() < end:
+            # Late by up to 5 s, now and then twice.
+            for _ in range(chance.choice([1, 1, 2])):
+                app.send_task("recording_task", queue="recording")
+            time.sleep(chance.uniform(0.1, 5))
+        app.send_task("recording_task", queue="recording")
+        time.sleep(1)
+        worker.send_signal(signal.SIGTERM)
+        worker.wait(30)
+    finally:
+        for process in (worker, burner):
+            process.kill()
+            process.wait()
+        app.close()
+    log = (tmp_path / "worker.log").read_text()
+    assert worker.returncode == 0, log
+    assert "Traceback" not in log
+    files = sorted(audio.glob("*.wav"))
+    assert len(files) >= SECONDS - 2
+    assert not list(audio.glob("*.part"))
+    numbers = np.concatenate([numbers_in(path) for path in files])
+    assert (np.diff(numbers.astype(np.int64)) == 1).all()
+    with_row = {recording.path for recording, _ in store_of(tmp_path).get_recordings()}
+    assert with_row <= set(files)
+    # Only what was finished after the last task has no row yet: it is adopted.
+    assert len(files) - len(with_row) <= 3
+
+
+def store_of(tmp_path):
+    from acoupi.components import SqliteStore
+
+    return SqliteStore(tmp_path / "metadata.db")
