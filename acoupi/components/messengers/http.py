@@ -205,7 +205,7 @@ class HTTPMessenger(types.Messenger):
             return self._client
         import httpx
 
-        # At lower levels these tell every request with its address, and answers' headers.
+        # At lower levels these log every address and the headers of every answer.
         for name in ("httpx", "httpcore"):
             if not logging.getLogger(name).level:
                 logging.getLogger(name).setLevel(logging.WARNING)
