@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from acoupi.system import Settings
+    from acoupi.system.validation import ConfigurationProblem
 
 __all__ = ["config"]
 
@@ -74,7 +76,7 @@ def set_value(key: str, value: str | None) -> None:
         schema, [f"--{inner}={_given(schema, inner, value)}"]
     )
     if problems:
-        raise InvalidConfigurationError(problems)
+        raise InvalidConfigurationError([_as_setting(one, key) for one in problems])
     name = CELERY if key.startswith(f"{CELERY}.") else "program"
     _merge(documents[name], data)
     _store(settings, documents)
@@ -184,6 +186,12 @@ def validate(
     click.echo(f"{', '.join(str(path) for path, _ in parts)}: valid.")
 
 
+def _as_setting(problem: ConfigurationProblem, key: str) -> ConfigurationProblem:
+    """Return a problem with an option as one with the setting that was named."""
+    message = problem.message.replace("no such option", "no such setting")
+    return replace(problem, key=key, message=message.replace("--", ""))
+
+
 def _documents(settings: Settings) -> dict[str, dict[str, Any]]:
     """Return the raw data of both files, as they are."""
     from acoupi.system.configuration import read_program_name, read_raw_config
@@ -197,9 +205,14 @@ def _documents(settings: Settings) -> dict[str, dict[str, Any]]:
 
 
 def _store(settings: Settings, documents: Mapping[str, dict[str, Any]]) -> None:
-    from acoupi.system import setup_program
+    from acoupi.system import CeleryConfig, setup_program
     from acoupi.system.configuration import read_program_name
+    from acoupi.system.credentials import take_references
+    from acoupi.system.validation import InvalidConfigurationError, find_problems
 
+    problems = find_problems(CeleryConfig, take_references(documents[CELERY])[0])
+    if problems:
+        raise InvalidConfigurationError(problems).below(CELERY)
     setup_program(
         settings,
         read_program_name(settings),

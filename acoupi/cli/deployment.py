@@ -88,8 +88,13 @@ def _show(deployment: data.Deployment, state: str, *, as_json: bool) -> None:
     place = (
         "no place given"
         if deployment.latitude is None or deployment.longitude is None
-        else f"{deployment.latitude:.5f} N, {deployment.longitude:.5f} E"
+        else f"{_degrees(deployment.latitude, 'NS')}, "
+        f"{_degrees(deployment.longitude, 'EW')}"
     )
     end = f" to {deployment.ended_on:%Y-%m-%d %H:%M}" if deployment.ended_on else ""
     click.echo(f"{state}: {deployment.name} ({place})")
     click.echo(f"from {deployment.started_on:%Y-%m-%d %H:%M}{end} UTC")
+
+
+def _degrees(value: float, directions: str) -> str:
+    return f"{abs(value):.5f} {directions[value < 0]}"

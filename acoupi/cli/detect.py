@@ -285,7 +285,7 @@ def _write_table(results: Iterable[tuple[Path, data.ModelOutput]], out: TextIO) 
     total = files = 0
     for path, output in results:
         files += 1
-        out.write(f"{path}: {len(output.detections)} detections\n")
+        out.write(f"{path}: {_count(len(output.detections), 'detection')}\n")
         rows = list(_rows(path, output))
         if rows:
             out.write(form.format("START s", "END s", "BAND kHz", "SCORE", "TAG"))
@@ -300,7 +300,11 @@ def _write_table(results: Iterable[tuple[Path, data.ModelOutput]], out: TextIO) 
                     tag or "-",
                 )
             )
-    out.write(f"{total} detections in {files} files\n")
+    out.write(f"{_count(total, 'detection')} in {_count(files, 'file')}\n")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _number(value: float | None, digits: int) -> str:

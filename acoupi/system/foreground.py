@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -27,7 +28,7 @@ from acoupi.system.vigilance import SUPERVISED_VARIABLE
 
 if TYPE_CHECKING:
     import datetime
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from types import FrameType
 
     from pydantic import BaseModel
@@ -85,11 +86,17 @@ def run_in_foreground(
     celery = load_celery_config(settings)
     for folder in (settings.run_dir, settings.log_dir):
         folder.mkdir(parents=True, exist_ok=True)
-    # For the processes to come; they derive every path from it.
-    os.environ[HOME_VARIABLE] = str(settings.home)
-    # The launcher restarts a worker that ends itself because it hangs.
-    os.environ[SUPERVISED_VARIABLE] = "1"
-    with LauncherLock(settings.run_dir / "launcher.lock") as lock:
+    with (
+        _environment(
+            {
+                # For the processes to come; they derive every path from it.
+                HOME_VARIABLE: str(settings.home),
+                # The launcher restarts a worker that ends itself because it hangs.
+                SUPERVISED_VARIABLE: "1",
+            }
+        ),
+        LauncherLock(settings.run_dir / "launcher.lock") as lock,
+    ):
         cast = _Cast(settings, program.get_worker_config().workers, lock)
         processes.preload()
         processes.rehearse(settings)
@@ -110,6 +117,21 @@ def run_in_foreground(
             if broker is not None:
                 broker.stop()
         return launcher.restarts
+
+
+@contextlib.contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    """Set environment variables for a while."""
+    former = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in former.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 @dataclass(frozen=True)

@@ -268,7 +268,11 @@ def _attempt(settings: Settings) -> tuple[str, int]:
     from acoupi.system.apps import get_celery_app
 
     try:
-        get_celery_app(settings)
+        app: Any = get_celery_app(settings)
+        store = getattr(app.acoupi_program, "store", None)
+        if store is not None:
+            # The first use opens it: a newer schema or a read-only disk shows now.
+            store.get_current_deployment()
     except AcoupiError as error:
         return str(error), error.exit_code
     except Exception as error:  # noqa: BLE001 - programs are others' code
