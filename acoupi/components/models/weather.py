@@ -26,6 +26,10 @@ __all__ = ["BAND_BINS", "FAINT", "take_off_weather"]
 
 BAND_BINS = 16
 """Fewest frequencies of a band; a pure tone, smoothed, covers 6."""
+COARSE_BIN = 150.0
+"""Hz: beyond it (ultrasonic rates) `BAND_BINS` would make the lowest band far wider
+than wind is, and there are no tones to be told from it."""
+COARSE_BAND_BINS = 6
 LASTING_SECONDS = 0.6
 """Span over which a rise of a whole band counts as lasting."""
 LASTING_QUANTILE = 0.3
@@ -72,7 +76,8 @@ def take_off_weather(
         dB by which nearly all bands rise at once, beyond what they flutter, but at
         least `FAINT`; 0 at all other moments; shape (spectra,).
     """
-    edges = _band_edges(rise.shape[1])
+    narrowest = BAND_BINS if layout.bin_width < COARSE_BIN else COARSE_BAND_BINS
+    edges = _band_edges(rise.shape[1], narrowest)
     bands = np.stack(
         [
             np.partition(rise[:, a:b], (b - a) // 2, axis=1)[:, (b - a) // 2]
@@ -150,12 +155,12 @@ def _flutter(bands: NDArray[np.float32], layout: SpectrumLayout) -> NDArray[np.f
     return distance
 
 
-def _band_edges(bins: int) -> list[int]:
+def _band_edges(bins: int, narrowest: int) -> list[int]:
     """Cut the frequencies into bands: octaves, but neither too narrow nor too wide."""
     widest = max(BAND_BINS, bins // 6)
     edges = [0]
     while edges[-1] < bins:
-        width = min(max(edges[-1], BAND_BINS), widest)
+        width = min(max(edges[-1], narrowest), widest)
         edges.append(edges[-1] + width)
     # What is left over belongs to the last band.
     if len(edges) > 2 and edges[-1] > bins:
