@@ -27,7 +27,7 @@ DEMO_HOME = Path("~/acoupi-demo")
 @click.option("--demo", is_flag=True, help="Run the demonstration; needs no setup.")
 @click.option(
     "--sound",
-    type=click.Path(path_type=Path),
+    type=click.Path(),
     help="With --demo: a sound file or folder in the microphone's place.",
 )
 @click.option(
@@ -49,7 +49,7 @@ DEMO_HOME = Path("~/acoupi-demo")
 def run(
     program: str | None,
     demo: bool,
-    sound: Path | None,
+    sound: str | None,
     home: Path | None,
     layout: Literal["compact", "separate"],
     quiet: bool,
@@ -72,7 +72,7 @@ def run(
     from acoupi.errors import ConfigurationError
     from acoupi.system import Settings
 
-    if sound is not None and not demo:
+    if sound and not demo:
         raise click.UsageError(
             "--sound goes with --demo. A sensor of yours takes sound files through its "
             "configuration: acoupi config set microphone.source folder"
@@ -85,7 +85,7 @@ def run(
         )
     settings = Settings(DEMO_HOME.expanduser() if demo and home is None else home)
     if demo:
-        _prepare_demo(settings, sound)
+        _prepare_demo(settings, Path(sound) if sound else None)
     elif program is not None:
         _prepare_program(settings, program, options)
     elif not settings.is_set_up:
