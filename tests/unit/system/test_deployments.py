@@ -1,0 +1,140 @@
+"""A deployment is known to the home and to the program, or to neither."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from acoupi.errors import AcoupiError, ConfigurationError
+from acoupi.system import Settings, setup_program
+from acoupi.system.deployments import (
+    end_deployment,
+    get_current_deployment,
+    get_last_deployment,
+    start_deployment,
+)
+
+MODULE = "deployment_sample"
+SOURCE = """
+from pydantic import BaseModel
+from acoupi.programs import AcoupiProgram
+
+told = []
+refuse = []
+
+class Config(BaseModel):
+    pass
+
+class Sample(AcoupiProgram[Config]):
+    config_schema = Config
+    def setup(self, config):
+        pass
+    def on_start(self, deployment):
+        if refuse:
+            raise refuse[0]
+        told.append(("start", deployment))
+    def on_end(self, deployment):
+        if refuse:
+            raise refuse[0]
+        told.append(("end", deployment))
+"""
+
+
+@pytest.fixture
+def settings(tmp_path, monkeypatch):
+    (tmp_path / f"{MODULE}.py").write_text(SOURCE)
+    monkeypatch.syspath_prepend(tmp_path)
+    sys.modules.pop(MODULE, None)
+    settings = Settings(tmp_path / "home")
+    setup_program(settings, MODULE, {})
+    yield settings
+    sys.modules.pop(MODULE, None)
+
+
+def program():
+    return sys.modules[MODULE]
+
+
+def test_none_is_under_way_at_first(settings):
+    assert get_current_deployment(settings) is None
+    assert get_last_deployment(settings) is None
+
+
+def test_a_started_deployment_is_current_and_the_program_knows(settings):
+    deployment = start_deployment(settings, "meadow", 51.5, -0.1)
+    assert get_current_deployment(settings) == deployment
+    assert (deployment.latitude, deployment.longitude) == (51.5, -0.1)
+    assert program().told == [("start", deployment)]
+
+
+def test_an_ended_deployment_is_the_last_and_the_program_knows(settings):
+    started = start_deployment(settings, "meadow")
+    ended = end_deployment(settings)
+    assert ended.id == started.id
+    assert ended.ended_on >= started.started_on
+    assert get_current_deployment(settings) is None
+    assert get_last_deployment(settings) == ended
+    assert program().told[-1] == ("end", ended)
+
+
+def test_a_second_deployment_waits_for_the_end_of_the_first(settings):
+    first = start_deployment(settings, "meadow")
+    with pytest.raises(ConfigurationError, match="acoupi deployment end"):
+        start_deployment(settings, "wood")
+    end_deployment(settings)
+    assert start_deployment(settings, "wood").id != first.id
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("x", 91, 0), "latitude = 91"),
+        (("x", 0, -181), "longitude = -181"),
+        (("x", 10, None), "both"),
+        ((" ", None, None), "name"),
+    ],
+)
+def test_what_is_out_of_range_is_refused(settings, arguments, said):
+    with pytest.raises(ConfigurationError, match=said):
+        start_deployment(settings, *arguments)
+    assert get_last_deployment(settings) is None
+
+
+def test_ending_what_was_not_started_is_an_error(settings):
+    with pytest.raises(ConfigurationError, match="acoupi deployment start"):
+        end_deployment(settings)
+
+
+@pytest.mark.parametrize("error", [AcoupiError("no disk"), KeyError("x")])
+def test_a_program_that_refuses_leaves_things_as_they_were(settings, error):
+    first = start_deployment(settings, "meadow")
+    program().refuse.append(error)
+    with pytest.raises(AcoupiError, match=r"no disk|KeyError"):
+        end_deployment(settings)
+    assert get_current_deployment(settings) == first
+    program().refuse.clear()
+    end_deployment(settings)
+    program().refuse.append(error)
+    last = get_last_deployment(settings)
+    with pytest.raises(AcoupiError):
+        start_deployment(settings, "wood")
+    assert get_last_deployment(settings) == last
+
+
+def test_a_home_that_is_not_set_up_has_no_deployments(tmp_path):
+    with pytest.raises(ConfigurationError, match="acoupi setup"):
+        start_deployment(Settings(tmp_path / "none"), "x")
+
+
+@pytest.mark.parametrize("text", ["{", "{}", '{"name": 3}'])
+def test_a_damaged_file_is_named(settings, text):
+    settings.deployment_file.write_text(text)
+    with pytest.raises(ConfigurationError, match=r"deployment\.json"):
+        get_current_deployment(settings)
+
+
+def test_a_deployment_survives_another_setup(settings):
+    deployment = start_deployment(settings, "meadow")
+    setup_program(settings, MODULE, {})
+    assert get_current_deployment(settings) == deployment

@@ -1,0 +1,256 @@
+"""Seen from outside: what the sensor does, without its program and without traces."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from acoupi import data
+from acoupi.components import SqliteStore
+from acoupi.components.health import read_recorder_status
+from acoupi.system import CeleryConfig, Settings, check, setup_program, status
+from acoupi.system import liveness as liveness_module
+from acoupi.system.configuration import NotSetUpError
+from acoupi.system.health import is_recording
+
+
+@pytest.fixture
+def settings(tmp_path, monkeypatch):
+    monkeypatch.setattr(liveness_module, "_managers", list)
+    monkeypatch.setenv("ACOUPI_HOME", str(tmp_path / "home"))
+    settings = Settings(tmp_path / "home")
+    setup_program(
+        settings,
+        "acoupi.programs.connected",
+        {
+            "microphone": {"source": "signal"},
+            "paths": {"tmp_audio": str(tmp_path / "tmp")},
+        },
+    )
+    return settings
+
+
+def store_of(settings: Settings) -> SqliteStore:
+    config = json.loads(settings.program_file.read_text())
+    path = Path(config["paths"]["db_metadata"])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return SqliteStore(path)
+
+
+def write_recorder_status(settings: Settings, **more: object) -> None:
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    text = {
+        "recording": True,
+        "problems": [],
+        "boot_id": boot,
+        "updated_monotonic": time.monotonic(),
+        **more,
+    }
+    (settings.run_dir / "recorder.json").write_text(json.dumps(text))
+
+
+def tree(directory: Path) -> dict[str, bytes]:
+    return {
+        str(path): path.read_bytes() for path in directory.rglob("*") if path.is_file()
+    }
+
+
+def test_a_home_without_setup_says_how_to_make_one(tmp_path):
+    with pytest.raises(NotSetUpError, match="acoupi setup"):
+        status(Settings(tmp_path))
+
+
+def test_a_sensor_that_does_nothing_yet_has_a_status(settings):
+    found = status(settings)
+    assert found["program"] == "acoupi.programs.connected"
+    assert found["running"] is False
+    assert found["recorder"] is None
+    assert found["store"] is None
+    assert not is_recording(found)
+    json.dumps(found)
+
+
+def test_status_counts_what_the_store_holds(settings):
+    store = store_of(settings)
+    deployment = store.get_current_deployment()
+    moment = datetime.datetime(2024, 5, 1, 12, tzinfo=datetime.UTC)
+    for number in range(3):
+        recording = data.Recording(
+            created_on=moment + datetime.timedelta(seconds=number),
+            duration=1,
+            samplerate=8000,
+            deployment=deployment,
+            path=Path(f"/x/{number}.wav"),
+        )
+        store.store_recording(recording)
+        if number == 1:
+            output = data.ModelOutput(
+                name_model="m", recording=recording, detections=[data.Detection()]
+            )
+            store.store_model_output(output)
+    store.add_loss("samples", 5, "test")
+    found = status(settings)["store"]
+    assert found["recordings"] == 3
+    assert found["undecided"] == 3
+    assert found["detections"] == 1
+    assert found["losses"] == {"samples": 5}
+    assert found["last_recording_on"].startswith("2024-05-01T12:00:02")
+    assert found["last_detection_on"].startswith("2024-05-01T12:00:01")
+
+
+def test_status_changes_no_file(settings):
+    store = store_of(settings)
+    store.get_current_deployment()
+    store.database.close()
+    before = tree(settings.home)
+    status(settings)
+    assert tree(settings.home) == before
+
+
+def test_status_reads_while_the_sensor_writes(settings):
+    store = store_of(settings)
+    with store.transaction():
+        store.get_current_deployment()
+        begun = time.monotonic()
+        assert status(settings)["store"]["recordings"] == 0
+        assert time.monotonic() - begun < 3
+
+
+def test_a_damaged_database_is_a_problem_not_a_crash(settings):
+    store = store_of(settings)
+    path = store.database.path
+    store.database.close()
+    path.write_bytes(b"not a database" * 1000)
+    found = status(settings)
+    assert found["store"] is None
+    assert any("database" in problem for problem in found["problems"])
+
+
+def test_a_damaged_configuration_is_a_problem_not_a_crash(settings):
+    settings.program_file.write_text("{")
+    assert any("program.json" in problem for problem in status(settings)["problems"])
+
+
+def test_the_recorders_own_report_is_shown_with_its_problems(settings, monkeypatch):
+    write_recorder_status(settings, problems=["silence"])
+    alive = liveness_module.Liveness(
+        "scripts", (liveness_module.ProcessState("beat", "running", 1),)
+    )
+    monkeypatch.setattr("acoupi.system.health.observe_processes", lambda _: alive)
+    found = status(settings)
+    assert is_recording(found)
+    assert "microphone: silence" in found["problems"]
+
+
+def test_an_old_report_does_not_count_as_recording(settings, monkeypatch):
+    write_recorder_status(settings, updated_monotonic=time.monotonic() - 3600)
+    assert read_recorder_status(settings.run_dir / "recorder.json") is not None
+    alive = liveness_module.Liveness(
+        "scripts", (liveness_module.ProcessState("beat", "failed"),) * 1
+    )
+    monkeypatch.setattr("acoupi.system.health.observe_processes", lambda _: alive)
+    found = status(settings)
+    assert not is_recording(found)
+    assert any("beat has failed" in problem for problem in found["problems"])
+
+
+def test_messages_are_counted_by_destination(settings):
+    store = store_of(settings)
+    store.get_current_deployment()
+    path = store.database.path
+    store.database.close()
+    with sqlite3.connect(path) as connection:
+        connection.execute(
+            "INSERT INTO message (id, content, created_on) VALUES ('1', 'x', '2024')"
+        )
+        connection.execute(
+            "INSERT INTO delivery (message, destination, state) "
+            "VALUES (1, 'mqtt', 'parked')"
+        )
+    connection.close()
+    found = status(settings)
+    assert found["messages"]["mqtt"]["parked"] == 1
+    assert any("mqtt were set aside" in problem for problem in found["problems"])
+
+
+def test_status_is_quick_and_loads_neither_celery_nor_numpy(settings):
+    code = (
+        "import sys\n"
+        "from acoupi.system import Settings, status\n"
+        "status(Settings())\n"
+        "heavy = {'celery', 'kombu', 'numpy', 'jinja2', 'httpx', 'rich', 'psutil'}\n"
+        "print(sorted(heavy & set(sys.modules)))\n"
+    )
+    begun = time.monotonic()
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"ACOUPI_HOME": str(settings.home)},
+    )
+    assert run.stdout.strip() == "[]"
+    # A second is promised; the machine of the tests may be busy.
+    assert time.monotonic() - begun < 3
+
+
+def checks(settings: Settings) -> dict[str, tuple[str, str]]:
+    return {found.name: (found.state, found.message) for found in check(settings)}
+
+
+def test_a_sensor_that_can_work_passes_every_check(settings):
+    found = checks(settings)
+    assert {name: state for name, (state, _) in found.items()} == dict.fromkeys(
+        ["configuration", "celery", "files", "broker", "program", "parts"], "ok"
+    ), found
+
+
+def test_a_home_without_setup_fails_without_a_crash(tmp_path):
+    found = checks(Settings(tmp_path / "none"))
+    assert found["configuration"][0] == "failed"
+    assert "acoupi setup" in found["configuration"][1]
+    assert found["program"][0] == "skipped"
+
+
+def test_a_broker_that_does_not_answer_is_named_without_its_password(settings):
+    celery = CeleryConfig(broker_url="redis://me:hunter2@127.0.0.1:1/0")
+    setup_program(
+        settings,
+        "acoupi.programs.connected",
+        json.loads(settings.program_file.read_text()),
+        celery,
+    )
+    state, message = checks(settings)["broker"]
+    assert state == "failed"
+    assert "127.0.0.1:1" in message
+    assert "hunter2" not in message
+    assert "broker_url" in message
+
+
+@pytest.mark.parametrize(
+    ("break_it", "part", "said"),
+    [
+        (lambda s: s.start_script.unlink(), "files", "acoupi setup"),
+        (lambda s: s.beat_script.chmod(0o644), "files", "not executable"),
+        (lambda s: s.program_file.chmod(0o644), "files", "chmod 600"),
+        (lambda s: s.run_dir.rmdir(), "files", "not writable"),
+        (lambda s: s.celery_file.write_text("{"), "celery", "celery.json"),
+        (lambda s: s.program_file.write_text("{}"), "configuration", "microphone"),
+        (lambda s: s.name_file.write_text("gone"), "configuration", "gone"),
+    ],
+)
+def test_each_fault_is_found_in_its_part_with_the_remedy(
+    settings, break_it, part, said
+):
+    break_it(settings)
+    state, message = checks(settings)[part]
+    assert state == "failed"
+    assert said in message
