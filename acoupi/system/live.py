@@ -84,9 +84,9 @@ SELECT
 FROM model_output AS o
 JOIN recording AS r ON o.recording = r.number
 JOIN detection AS d ON d.output = o.number
-WHERE (o.number, d.position) > (?, ?)
+WHERE o.number >= :output AND (o.number > :output OR d.position > :position)
 ORDER BY o.number, d.position
-LIMIT ?
+LIMIT :page
 """
 
 _COUNTS = """
@@ -98,8 +98,8 @@ SELECT
      FROM recording AS r, json_each(r.capture, '$.gaps') AS gap
      WHERE r.number > :recording AND r.capture IS NOT NULL),
     (SELECT count(*) FROM recording WHERE state = 'undecided'),
-    (SELECT count(*) FROM recording WHERE state = 'kept' AND number > :recording),
-    (SELECT count(*) FROM recording WHERE state = 'deleted' AND number > :recording)
+    (SELECT count(*) FROM recording WHERE +state = 'kept' AND number > :recording),
+    (SELECT count(*) FROM recording WHERE +state = 'deleted' AND number > :recording)
 """
 
 
@@ -150,8 +150,10 @@ class StoreFollower:
         rows: list[tuple[Any, ...]] = []
         with self._reading() as connection:
             if connection is not None:
+                output, position = self._position
                 rows = connection.execute(
-                    _NEW_DETECTIONS, (*self._position, PAGE)
+                    _NEW_DETECTIONS,
+                    {"output": output, "position": position, "page": PAGE},
                 ).fetchall()
         if rows:
             self._position = (rows[-1][0], rows[-1][1])
@@ -264,6 +266,8 @@ class LiveView:
         self._began = time.monotonic()
         self._last_progress = self._began
         self._samples_lost = 0
+        self._latest = Counts()
+        self._count_again = 0.0
 
     def run(self, wait: Callable[[float], bool], poll: float = 0.5) -> None:
         """Show until ``wait(poll)`` returns true, then print the summary.
@@ -329,8 +333,14 @@ class LiveView:
         parts.extend(str(problem) for problem in problems[:2])
         return ", ".join(parts)
 
-    def _counts(self, status: dict[str, Any]) -> Counts:
-        counts = self.follower.counts() if self.follower else Counts()
+    def _counts(self, status: dict[str, Any], *, fresh: bool = False) -> Counts:
+        began = time.monotonic()
+        if self.follower and (fresh or began >= self._count_again):
+            self._latest = self.follower.counts()
+            ended = time.monotonic()
+            # Months of recordings take a while to count: at most 2 % of the time.
+            self._count_again = ended + 50 * (ended - began)
+        counts = self._latest
         reported = status.get("samples_lost")
         # The recorder also knows losses between recordings, but forgets at a restart.
         self._samples_lost = max(
@@ -342,7 +352,8 @@ class LiveView:
 
     def finish(self) -> None:
         """Print the summary."""
-        counts = self._counts(_read_recorder_status(self.recorder_status))
+        status = _read_recorder_status(self.recorder_status)
+        counts = self._counts(status, fresh=True)
         summary = Summary(
             seconds=time.monotonic() - self._began,
             counts=counts,
