@@ -76,6 +76,8 @@ class Capture:
         if self._thread is not None:
             return
         self._stopping.clear()
+        self.ended = False
+        self._last_sign = time.monotonic()
         self._thread = threading.Thread(target=self._guard, name="guard", daemon=True)
         self._thread.start()
 

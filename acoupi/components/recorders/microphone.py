@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections import deque
@@ -13,10 +12,10 @@ from typing import TYPE_CHECKING
 from acoupi import data
 from acoupi.audio.capture import Capture
 from acoupi.audio.take import RING_SECONDS, Take
-from acoupi.audio.wallclock import WallClock, read_boot_id
+from acoupi.audio.wallclock import WallClock
 from acoupi.components.recorders.leftovers import repair_leftovers
 from acoupi.components.recorders.pending import PendingFiles
-from acoupi.components.recorders.status import write_status
+from acoupi.components.recorders.status import StatusReport, as_text
 from acoupi.components.recorders.writing import TakeWriter
 from acoupi.components.types import ContinuousRecorder
 
@@ -33,10 +32,6 @@ __all__ = ["Loss", "MicrophoneRecorder"]
 
 logger = logging.getLogger(__name__)
 
-STATUS_INTERVAL = 2.0
-"""Seconds between two writings of the status file."""
-LEVEL_INTERVAL = 10.0
-"""Seconds over which levels and problems of the microphone are judged."""
 MOST_FINISHED = 10_000
 """Finished recordings kept in memory; files beyond are adopted by the keeping task."""
 MAX_PENDING_BYTES = 2 * 2**30
@@ -109,7 +104,6 @@ class MicrophoneRecorder(ContinuousRecorder):
         self.duration = duration
         self.interval = duration if interval is None else max(interval, duration)
         self.dirpath = dirpath
-        self.status_file = status_file
         self.source = source or microphone.build_source(chunksize)
         self.capture = Capture(self.source, ring_seconds=ring_seconds)
         self.pending = PendingFiles(dirpath, max_pending_bytes)
@@ -128,14 +122,10 @@ class MicrophoneRecorder(ContinuousRecorder):
         self._deployment: data.Deployment | None = None
         self._conditions: Sequence[RecordingCondition] = ()
         self._waiting_on_purpose = False
-        self._since: datetime.datetime | None = None
         self._last_recording_on: datetime.datetime | None = None
-        self._level: float | None = None
-        self._peak: float | None = None
-        self._problems: list[str] = []
+        self._report = StatusReport(self.capture, status_file)
+        self._idle = False
         self._last_turn = time.monotonic()
-        self._status_due = 0.0
-        self._level_due = 0.0
 
     def start(
         self,
@@ -155,7 +145,7 @@ class MicrophoneRecorder(ContinuousRecorder):
         self._get_deployment = get_deployment
         self._conditions = conditions
         self._stopping.clear()
-        self._since = data.utc_now()
+        self._report.since = data.utc_now()
         self._last_turn = time.monotonic()
         self.capture.start()
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
@@ -187,7 +177,7 @@ class MicrophoneRecorder(ContinuousRecorder):
         with self._new:
             while not self._finished:
                 left = deadline - time.monotonic()
-                if left <= 0 or self.capture.ended:
+                if left <= 0 or (self.capture.ended and self._idle):
                     break
                 self._new.wait(min(left, 0.5))
         return self._finished.popleft() if self._finished else None
@@ -240,7 +230,7 @@ class MicrophoneRecorder(ContinuousRecorder):
         return self._thread.is_alive() and writing and self.capture.alive
 
     def _run(self) -> None:
-        repair_leftovers(self.dirpath)
+        self._repair()
         writer: TakeWriter | None = None
         while True:
             stopping = self._stopping.is_set()
@@ -258,7 +248,13 @@ class MicrophoneRecorder(ContinuousRecorder):
                     time.sleep(0.05)
         if writer is not None:
             writer.finish()
-        self._tell(writer, now=True)
+        self._report.tell(writer, self._counts(), now=True)
+
+    def _repair(self) -> None:
+        try:
+            repair_leftovers(self.dirpath)
+        except Exception:
+            logger.exception("torn recordings of a former run cannot be repaired")
 
     def _turn(self, writer: TakeWriter | None) -> tuple[TakeWriter | None, bool]:
         """Write what has arrived; return the writer to go on with."""
@@ -270,10 +266,8 @@ class MicrophoneRecorder(ContinuousRecorder):
         if take is not None and writer is None:
             writer = self._make_writer(take)
         worked = writer is not None and writer.advance()
-        if self.capture.ended and self._finished:
-            with self._new:
-                self._new.notify_all()
-        self._tell(writer)
+        self._idle = writer is None
+        self._report.tell(writer, self._counts())
         return writer, worked
 
     def _skip(self, writer: TakeWriter | None) -> TakeWriter | None:
@@ -365,58 +359,12 @@ class MicrophoneRecorder(ContinuousRecorder):
         if not known:
             logger.error("lost: %d %s: %s", count, kind, reason)
 
-    def _tell(self, writer: TakeWriter | None, *, now: bool = False) -> None:
-        """Judge the microphone and write the status file, when due."""
-        clock = time.monotonic()
-        if writer is not None and clock >= self._level_due:
-            self._level = writer.meter.level_dbfs
-            self._peak = writer.meter.peak_dbfs
-            problems = writer.meter.problems()
-            for problem in problems:
-                if problem not in self._problems:
-                    logger.warning("microphone %s: %s", writer.take.identity, problem)
-            self._problems = problems
-            writer.meter.clear()
-            self._level_due = clock + LEVEL_INTERVAL
-        if self.status_file is not None and (now or clock >= self._status_due):
-            self._status_due = clock + STATUS_INTERVAL
-            write_status(self.status_file, self._describe(writer, clock))
-
-    def _describe(self, writer: TakeWriter | None, clock: float) -> dict[str, object]:
-        take = None if writer is None else writer.take
-        problems = list(self._problems)
-        if self.capture.failure is not None:
-            problems.insert(0, self.capture.failure)
+    def _counts(self) -> dict[str, object]:
         return {
-            "recording": writer is not None and writer.recording,
-            "capturing": take is not None and not take.closed,
-            "waiting_on_purpose": self._waiting_on_purpose or self.capture.ended,
-            "since": _text(self._since),
-            "device": None if take is None else take.identity,
-            "samplerate": None if take is None else take.format.samplerate,
-            "channels": None if take is None else take.format.channels,
-            "frames": 0 if take is None else take.ring.stored,
             "recordings": self.recordings_made,
             "recordings_dropped": self.recordings_dropped,
             "recordings_waiting": len(self._finished),
             "samples_lost": self.samples_lost,
-            "overflows": 0 if take is None else take.clock.overflows,
-            "reopen_count": max(0, self.capture.openings - 1),
-            "seconds_away": round(self.capture.seconds_away(), 3),
-            "last_recording_on": _text(self._last_recording_on),
-            "level_dbfs": self._level,
-            "peak_dbfs": self._peak,
-            "clock_skew_ppm": None if take is None else round(take.clock.skew * 1e6, 1),
-            "longest_callback_ms": (
-                None if take is None else round(take.longest_delivery * 1000, 3)
-            ),
-            "problems": problems,
-            "pid": os.getpid(),
-            "boot_id": read_boot_id(),
-            "updated_monotonic": clock,
-            "updated_on": _text(data.utc_now()),
+            "last_recording_on": as_text(self._last_recording_on),
+            "waiting_on_purpose": self._waiting_on_purpose or self.capture.ended,
         }
-
-
-def _text(time_: datetime.datetime | None) -> str | None:
-    return None if time_ is None else time_.isoformat()
