@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from acoupi.audio.durability import fsync_directory
 from acoupi.components.saving.setting_aside import SetAsideFolder
+from acoupi.components.stores.database import DatabaseError
 from acoupi.components.stores.sqlite import SqliteStore
-from acoupi.errors import AcoupiError
 from acoupi.tasks.strays import StrayFiles, one_at_a_time
 
 if TYPE_CHECKING:
@@ -105,9 +105,8 @@ def generate_file_management_task(
         with one_at_a_time(tmp_path) as alone:
             if not alone:
                 return
-            if strays is not None:
-                strays.take_up()
-            keeper.decide_all()
+            known = strays.take_up() if strays is not None else []
+            keeper.decide_all(known)
             if retention is not None and isinstance(store, SqliteStore):
                 retention.apply(store)
 
@@ -153,9 +152,9 @@ class _Keeper:
         self._absent: set[UUID] = set()
         self._deployment: UUID | None = None
 
-    def decide_all(self) -> None:
+    def decide_all(self, known_files: list[Path]) -> None:
         """Decide what can be decided, oldest first, until the disk refuses."""
-        decidable = self.store.get_decidable(self.required_models)
+        decidable = self._find_decidable(known_files)
         waiting = self._find_waiting()
         self._forget_all_but(
             {recording.id for recording, _ in decidable}
@@ -179,8 +178,8 @@ class _Keeper:
         """Act on a recording; set it aside when that fails a second time."""
         try:
             act()
-        except AcoupiError:
-            raise  # the store's: nothing can be decided now
+        except DatabaseError:
+            raise  # nothing can be decided now
         except Exception as error:
             _end_if_disk_refuses(recording, error)
             self.logger.exception("%s cannot be decided", recording.path)
@@ -285,6 +284,18 @@ class _Keeper:
         if original is None or (path is not None and _is_same(original, path)):
             return
         original.unlink(missing_ok=True)
+
+    def _find_decidable(
+        self, known_files: list[Path]
+    ) -> list[tuple[data.Recording, list[data.ModelOutput]]]:
+        if isinstance(self.store, SqliteStore):
+            return self.store.get_decidable(self.required_models)
+        # other stores need not know what is undecided: what still waits there is
+        return [
+            (recording, outputs)
+            for recording, outputs in self.store.get_recordings_by_path(known_files)
+            if not self.store.get_unfinished_models(recording, self.required_models)
+        ]
 
     def _find_waiting(self) -> list[data.Recording]:
         if not self.required_models:

@@ -25,6 +25,7 @@ from acoupi.audio.soundfiles import (
     read_recording,
     repair,
 )
+from acoupi.components.stores.database import DatabaseError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,8 +78,8 @@ class StrayFiles:
         self.quiet = quiet
         self._seen: dict[Path, tuple[tuple[int, int, int], float]] = {}
 
-    def take_up(self) -> None:
-        """Look at each file once."""
+    def take_up(self) -> list[Path]:
+        """Look at each file once; return those that the store knew before."""
         try:
             with os.scandir(self.directory) as entries:
                 names = sorted(
@@ -87,7 +88,7 @@ class StrayFiles:
                     if entry.is_file(follow_symlinks=False)
                 )
         except FileNotFoundError:
-            return
+            return []
         paths = [self.directory / name for name in names]
         known = {
             recording.path
@@ -97,12 +98,22 @@ class StrayFiles:
         unknown = [path for path in paths if path not in known]
         self._remember(unknown)
         for path in unknown:
+            self._try_to_take_up(path)
+        return [path for path in paths if path in known]
+
+    def _try_to_take_up(self, path: Path) -> None:
+        try:
             try:
                 self._take_up(path)
-            except FileNotFoundError:
-                continue  # finished, moved or dropped meanwhile by its owner
-            except OSError as error:
-                self.logger.warning("%s cannot be taken up now: %s", path, error)
+            except (DatabaseError, OSError):
+                raise
+            except Exception as error:
+                self.logger.exception("%r cannot be taken up", path)
+                self._set_aside(path, f"{type(error).__name__}: {error}")
+        except FileNotFoundError:
+            return  # finished, moved or dropped meanwhile by its owner
+        except OSError as error:
+            self.logger.warning("%r cannot be taken up now: %s", path, error)
 
     def _take_up(self, path: Path) -> None:
         if path.suffix.lower() in SOUND_SUFFIXES:

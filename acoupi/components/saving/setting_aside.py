@@ -46,7 +46,7 @@ class SetAsideFolder:
         target = self._find_place(path)
         note = target.with_name(target.name + REASON_SUFFIX)
         part = note.with_name(f".{note.name}.tmp")
-        with part.open("w", encoding="utf-8") as file:
+        with part.open("w", encoding="utf-8", errors="replace") as file:
             file.write(f"{reason}\n")
             file.flush()
             os.fsync(file.fileno())
@@ -56,7 +56,9 @@ class SetAsideFolder:
         return target
 
     def _find_place(self, path: Path) -> Path:
-        name = path.name.lstrip(".") or "file"
+        # names need not be text: what is not becomes an underscore
+        name = os.fsencode(path.name).decode("utf-8", "replace").replace("\ufffd", "_")
+        name = name.lstrip(".") or "file"
         target = self.dirpath / name
         number = 1
         while target.exists() and not filecmp.cmp(path, target, shallow=False):

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from acoupi.components.stores.database import (
         CorruptDatabase,
         Database,
+        DatabaseError,
         DatabaseUnavailable,
         ForeignDatabase,
         NewerSchema,
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CorruptDatabase",
     "Database",
+    "DatabaseError",
     "DatabaseUnavailable",
     "ForeignDatabase",
     "Loss",
@@ -30,6 +32,7 @@ __all__ = [
 _MODULES = {
     "CorruptDatabase": "database",
     "Database": "database",
+    "DatabaseError": "database",
     "DatabaseUnavailable": "database",
     "ForeignDatabase": "database",
     "Loss": "ledger",

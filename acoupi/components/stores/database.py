@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CorruptDatabase",
     "Database",
+    "DatabaseError",
     "DatabaseUnavailable",
     "ForeignDatabase",
     "NewerSchema",
@@ -53,19 +54,23 @@ _UNAVAILABLE = {
 }
 
 
-class DatabaseUnavailable(AcoupiError):  # noqa: N818  names the state found
+class DatabaseError(AcoupiError):
+    """The database cannot be used; the message says why."""
+
+
+class DatabaseUnavailable(DatabaseError):  # noqa: N818  names the state found
     """The database cannot be used now (disk full, read-only, busy); nothing changed."""
 
 
-class CorruptDatabase(AcoupiError):  # noqa: N818  names the state found
+class CorruptDatabase(DatabaseError):  # noqa: N818  names the state found
     """The database was damaged; it has been set aside and a new one will be used."""
 
 
-class NewerSchema(AcoupiError):  # noqa: N818  names the state found
+class NewerSchema(DatabaseError):  # noqa: N818  names the state found
     """The database was written by a newer version."""
 
 
-class ForeignDatabase(AcoupiError):  # noqa: N818  names the state found
+class ForeignDatabase(DatabaseError):  # noqa: N818  names the state found
     """The file is a database of another program."""
 
 
