@@ -134,10 +134,8 @@ class Courier:
             self._batch = min(_LARGEST_BATCH, self._batch * 2)
 
     def _run(self, errand: Errand) -> None:
-        try:
-            errand.responses = self._send(errand.messages)
-        finally:
-            self._done.put(errand)
+        errand.responses = self._send(errand.messages)
+        self._done.put(errand)
 
     def _send(self, messages: list[data.Message]) -> list[data.Response]:
         try:
@@ -145,7 +143,7 @@ class Courier:
                 answers = list(self._send_many(messages))
             else:
                 answers = [self.messenger.send_message(messages[0])]
-        except Exception as error:  # noqa: BLE001 - a messenger may raise anything
+        except BaseException as error:  # noqa: BLE001 - the thread has nobody to tell
             reason = f"{type(error).__name__}: {error}"
             return [_failure(messages[0], reason)]
         checked = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
 import time
 
 import pytest
@@ -13,7 +14,7 @@ from acoupi.components import HTTPConfig, HTTPMessenger, SqliteMessageStore
 from acoupi.components.delivery import RetryPolicy
 from acoupi.errors import AcoupiError
 from acoupi.tasks import generate_send_messages_task
-from acoupi.testing import FakeMessenger, HTTPSink, free_port
+from acoupi.testing import FakeMessenger, HTTPSink, free_port, wait_until
 
 SUCCESS, FAILED, ERROR, TIMEOUT = data.ResponseStatus
 EAGER = RetryPolicy(first_delay=0, longest_delay=0)
@@ -338,3 +339,20 @@ def test_an_unknown_host_is_an_error_that_says_so(messenger_to):
 
     assert response.status is ERROR
     assert response.content
+
+
+def test_closing_does_not_wait_for_a_mute_server(sink, messenger_to):
+    sink.manner = "mute"
+    messenger = messenger_to(sink.url, timeout=60)
+    found = []
+    sender = threading.Thread(
+        target=lambda: found.append(messenger.send_message(data.Message(content="a")))
+    )
+    sender.start()
+    wait_until(lambda: sink.received)
+    began = time.monotonic()
+    messenger.close()
+    sender.join(10)
+    assert time.monotonic() - began < 5
+
+    assert [response.status for response in found] == [ERROR]

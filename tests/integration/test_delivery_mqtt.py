@@ -85,8 +85,10 @@ def waiting(outbox, destination="mqtt"):
 class ScriptedBroker:
     """Speaks just enough MQTT 5 to misbehave in a chosen manner."""
 
-    def __init__(self, manner="answer", dies_after=None, delay=0.0):
+    def __init__(self, manner="answer", dies_after=None, delay=0.0, properties=b""):
         self.manner = manner
+        self.properties = properties
+        self.most_in_flight = 0
         self.dies_after = dies_after
         self.delay = delay
         self.seen = []
@@ -140,13 +142,20 @@ class ScriptedBroker:
             body = stream.read(length)
             kind = head[0] >> 4
             if kind == 1 and self.manner != "never_connack":
-                connection.sendall(b"\x20\x03\x00\x00\x00")
+                size = bytes([len(self.properties)])
+                connection.sendall(
+                    bytes([0x20, 3 + len(self.properties), 0, 0])
+                    + size
+                    + self.properties
+                )
             elif kind == 3:
                 (topic,) = struct.unpack_from(">H", body)
                 number = body[2 + topic : 4 + topic]
                 properties = body[4 + topic]
                 text = body[5 + topic + properties :].decode()
                 self.seen.append(text)
+                in_flight = len(self.seen) - len(self.acknowledged)
+                self.most_in_flight = max(self.most_in_flight, in_flight)
                 if self.dies_after is not None and answered >= self.dies_after:
                     connection.sendall(b"\x40\x02")  # half a PUBACK
                     connection.shutdown(socket.SHUT_RDWR)
@@ -429,3 +438,43 @@ def test_closed_messengers_leave_no_thread(start_broker, messenger_to):
         messenger.close()
 
     wait_until(lambda: threading.active_count() <= before)
+
+
+@pytest.mark.parametrize("allowed", [1, 3])
+def test_no_more_is_in_flight_than_the_broker_allows(messenger_to, allowed):
+    receive_maximum = b"\x21" + struct.pack(">H", allowed)
+    messages = [data.Message(content=str(n)) for n in range(30)]
+    with ScriptedBroker(properties=receive_maximum, manner="late") as broker:
+        messenger = messenger_to(broker.port, max_inflight=20, timeout=0.3)
+        responses = messenger.send_messages(messages)
+        assert [response.status for response in responses] == [TIMEOUT]
+        assert broker.most_in_flight == allowed
+
+
+def test_a_broker_that_cannot_acknowledge_is_refused(messenger_to):
+    with ScriptedBroker(properties=b"\x24\x00") as broker:
+        messenger = messenger_to(broker.port)
+        assert messenger.send_message(data.Message(content="a")).status is ERROR
+        with pytest.raises(AcoupiError, match="QoS 0"):
+            messenger.check()
+    assert broker.seen == []
+
+
+def test_closing_does_not_wait_for_a_mute_broker(messenger_to):
+    with ScriptedBroker("never_puback") as broker:
+        messenger = messenger_to(broker.port, timeout=60)
+        message = data.Message(content="a")
+        found = []
+        sender = threading.Thread(
+            target=lambda: found.append(
+                messenger.send_message(data.Message(content="a"))
+            )
+        )
+        sender.start()
+        wait_until(lambda: broker.seen)
+        began = time.monotonic()
+        messenger.close()
+        sender.join(10)
+        assert time.monotonic() - began < 5
+
+    assert [response.status for response in found] == [ERROR]

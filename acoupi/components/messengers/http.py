@@ -130,7 +130,11 @@ class HTTPMessenger(types.Messenger):
             raise AcoupiError(f"{self.name}: {self._address}: {answer}")
 
     def close(self) -> None:
-        """Close the connection; the next message opens a new one."""
+        """Close the connection; the next message opens a new one.
+
+        What is under way is cut off, and counts as not delivered.
+        """
+        self._cut_off()
         with self._lock:
             self._close()
 

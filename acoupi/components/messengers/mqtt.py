@@ -73,6 +73,8 @@ class MQTTMessenger(types.Messenger):
         Returns one response per message, in order, up to and with the first that is
         not SUCCESS; those after it count as not sent.
         """
+        if not messages:
+            return []
         with self._lock:
             try:
                 connection = self._connect()
@@ -111,7 +113,12 @@ class MQTTMessenger(types.Messenger):
                 self._close()
 
     def close(self) -> None:
-        """Close the connection; the next message opens a new one."""
+        """Close the connection; the next message opens a new one.
+
+        What is under way is cut off, and counts as not delivered.
+        """
+        if (connection := self._connection) is not None:
+            connection.give_up("the connection was closed")
         with self._lock:
             self._close()
 

@@ -64,6 +64,9 @@ class Connection:
         self._welcome: ReasonCode | None = None
         self._farewell: ReasonCode | None = None
         self._largest_packet: int | None = None
+        self._gone = False
+        self._window = config.max_inflight
+        self._acknowledges = True
         self._answers: dict[int, ReasonCode] = {}
         self._client: Client | None = None
         self._tls_socket: ssl.SSLSocket | None = None
@@ -103,6 +106,17 @@ class Connection:
                 )
             if self._welcome.is_failure:
                 raise NotConnectedError(_say(self._welcome))
+            if not self._acknowledges:
+                raise NotConnectedError(
+                    "the broker takes only QoS 0, which it does not acknowledge: use "
+                    "another broker or another of its listeners"
+                )
+
+    def give_up(self, reason: str) -> None:
+        """Wait for no more answers."""
+        with self._changed:
+            self.lost = self.lost or reason
+            self._changed.notify_all()
 
     def close(self) -> None:
         """Close the connection and end its thread; takes a second at most."""
@@ -114,9 +128,7 @@ class Connection:
             client.disconnect()
             with self._changed:
                 welcome = self._welcome is not None
-                self._changed.wait_for(
-                    lambda: self.lost is not None or not welcome, _GOODBYE
-                )
+                self._changed.wait_for(lambda: self._gone or not welcome, _GOODBYE)
         # A client that still has something to write does not end its thread by itself.
         with contextlib.suppress(OSError):
             if self._socket is not None:
@@ -139,11 +151,7 @@ class Connection:
         waiting = list(reversed(messages))
         refused: data.Response | None = None
         while waiting or under_way:
-            while (
-                waiting
-                and refused is None
-                and len(under_way) < self._config.max_inflight
-            ):
+            while waiting and refused is None and len(under_way) < self._window:
                 message = waiting.pop()
                 outcome = self._start(message)
                 if isinstance(outcome, data.Response):
@@ -286,17 +294,22 @@ class Connection:
         with self._changed:
             self._welcome = reason
             self._largest_packet = getattr(properties, "MaximumPacketSize", None)
+            self._window = min(
+                self._window, getattr(properties, "ReceiveMaximum", self._window)
+            )
+            self._acknowledges = getattr(properties, "MaximumQoS", 1) > 0
             self._changed.notify_all()
 
     def _on_disconnect(
         self, _client: Client, _data: Any, flags: Any, reason: Any, _properties: Any
     ) -> None:
         with self._changed:
+            self._gone = True
             if flags.is_disconnect_packet_from_server:
                 self._farewell = reason
                 self.lost = f"the broker closed the connection: {_say(reason)}"
             else:
-                self.lost = "the connection to the broker broke"
+                self.lost = self.lost or "the connection to the broker broke"
             self._changed.notify_all()
 
     def _on_publish(

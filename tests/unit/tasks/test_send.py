@@ -5,6 +5,8 @@ import threading
 import time
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from acoupi import data
 from acoupi.components import SqliteMessageStore
@@ -393,3 +395,96 @@ def test_failing_and_recovering_are_told_once_not_at_every_try(store, caplog):
     warnings = [r for r in caplog.records if r.levelno == logging.WARNING]
     assert len(warnings) == 7  # after 1, 2, 4, ... 64 failures
     assert "takes messages again after 100 failures" in caplog.text
+
+
+def test_a_messenger_that_ends_its_thread_counts_as_failed(store):
+    def leave(_message):
+        raise SystemExit
+
+    messenger = FakeMessenger(respond=leave)
+    task = generate_send_messages_task(store, [messenger], policy=EAGER)
+    fill(store, "a")
+
+    began = time.monotonic()
+    task()
+
+    assert time.monotonic() - began < 5
+    assert len(messenger.tried) == 1
+    assert len(store.get_unsent_messages()) == 1
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    runs=st.lists(
+        st.tuples(
+            st.sampled_from([SUCCESS, ERROR, TIMEOUT]),
+            st.integers(min_value=0, max_value=5),
+            st.integers(min_value=0, max_value=5),
+        ),
+        max_size=30,
+    ),
+    batches=st.booleans(),
+)
+def test_over_any_history_of_outages_order_is_kept_and_nothing_lost(runs, batches):
+    """Each run: how the destination fares, after how many messages, how many new."""
+    store = FakeMessageStore()
+    state = {"status": SUCCESS, "left": 0}
+
+    def respond(_message):
+        state["left"] -= 1
+        return SUCCESS if state["left"] >= 0 else state["status"]
+
+    class Destination(FakeMessenger):
+        if batches:
+
+            def send_messages(self, messages):
+                responses = []
+                for message in messages:
+                    responses.append(self.send_message(message))
+                    if responses[-1].status is not SUCCESS:
+                        break
+                return responses
+
+    messenger, other = Destination(respond=respond), FakeMessenger("other")
+    task = generate_send_messages_task(store, [messenger, other], policy=EAGER)
+    everything = []
+    for status, left, new in runs:
+        everything += contents(
+            fill(store, *[str(len(everything) + n) for n in range(new)])
+        )
+        state.update(status=status, left=left)
+        task()
+        assert contents(messenger.delivered) == everything[: len(messenger.delivered)]
+        assert contents(other.delivered) == everything
+        unsent = contents(store.get_unsent_messages())
+        assert unsent == everything[len(messenger.delivered) :]
+
+    state.update(status=SUCCESS)
+    task()
+    assert contents(messenger.delivered) == everything
+    assert store.get_unsent_messages() == []
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    fates=st.lists(
+        st.lists(st.sampled_from(data.ResponseStatus), max_size=12), max_size=12
+    ),
+    runs=st.integers(min_value=1, max_value=30),
+)
+def test_whatever_the_answers_a_message_is_delivered_once_or_still_waits(fates, runs):
+    store = FakeMessageStore()
+    messages = fill(store, *[str(number) for number in range(len(fates))])
+    script = {
+        message.id: iter(fate) for message, fate in zip(messages, fates, strict=True)
+    }
+    messenger = FakeMessenger(respond=lambda m: next(script[m.id], SUCCESS))
+    task = generate_send_messages_task(store, [messenger], policy=EAGER)
+
+    for _ in range(runs):
+        task()
+
+    delivered = contents(messenger.delivered)
+    assert len(delivered) == len(set(delivered))
+    unsent = contents(store.get_unsent_messages())
+    assert sorted(delivered + unsent) == sorted(contents(messages))
