@@ -26,29 +26,44 @@ PROBE_TIMEOUT = 15.0
 """Seconds that looking for a microphone may take; a broken sound server can hang."""
 
 _PROBE = """
-import json, sys, threading
-from acoupi.audio.devices import find_microphone
+import json, os, sys, threading
+from acoupi.audio.devices import find_microphone, list_microphones
 from acoupi.components.recorders import MicrophoneConfig
 
-found = find_microphone(sys.argv[1], probe=True)
-wanted = int(sys.argv[2])
-rate = wanted if wanted in found.samplerates else found.default_samplerate
-arrived = threading.Event()
+wanted = int(sys.argv[1])
 
 
 class Sink:
     free = 10**9
 
+    def __init__(self):
+        self.arrived = threading.Event()
+
     def deliver(self, *_):
-        arrived.set()
+        self.arrived.set()
 
 
-config = MicrophoneConfig(device_name=found.identity, samplerate=rate)
-stream = config.build_source(4096).open()
-stream.start(Sink())
-if arrived.wait(4):
-    print(json.dumps([found.identity, found.name, rate]), flush=True)
-import os
+def try_out(found):
+    rate = wanted if wanted in found.samplerates else found.default_samplerate
+    sink = Sink()
+    config = MicrophoneConfig(device_name=found.identity, samplerate=rate)
+    config.build_source(4096).open().start(sink)
+    if sink.arrived.wait(4):
+        print(json.dumps([found.identity, found.name, rate]), flush=True)
+        os._exit(0)
+
+
+candidates = list_microphones()
+try:
+    default = find_microphone("default", probe=True)
+    candidates.sort(key=lambda one: one.index != default.index)
+except Exception:
+    pass
+for candidate in candidates:
+    try:
+        try_out(candidate)
+    except Exception as error:
+        print(error, file=sys.stderr)
 os._exit(0)
 """
 """Runs in a process of its own: PortAudio may hang, and its threads must not be
@@ -131,7 +146,7 @@ def _find_microphone() -> tuple[str, str, int] | None:
     """Return identity, name and rate of a microphone that delivers, else None."""
     try:
         probe = subprocess.run(
-            [sys.executable, "-c", _PROBE, "default", str(PREFERRED_SAMPLERATE)],
+            [sys.executable, "-c", _PROBE, str(PREFERRED_SAMPLERATE)],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=PROBE_TIMEOUT,

@@ -110,7 +110,7 @@ def run_in_foreground(
                 broker = Broker(settings.broker_socket, settings.log_dir / "broker.log")
                 broker.start()
         viewer = cast.viewer(config, out or sys.stdout) if view else None
-        launcher = Launcher(actors, broker, viewer, report)
+        launcher = Launcher(actors, broker, viewer, cast.closing(), report)
         try:
             launcher.run()
         finally:
@@ -177,6 +177,16 @@ class _Cast:
         """Everything in one process."""
         body = partial(processes.be_everything, self.settings, self.workers)
         return [self._fork("sensor", body)]
+
+    def closing(self) -> Role:
+        """Return the role that does what is left to do when the others have ended."""
+        return processes.forked_role(
+            "closing",
+            partial(processes.be_closing, self.settings),
+            self._log("closing"),
+            self.lock.forget,
+            restart=False,
+        )
 
     def viewer(self, config: BaseModel, out: TextIO) -> Role:
         """Return the role that prints what the others do."""

@@ -44,6 +44,9 @@ STEADY = 60.0
 STOP_TIMEOUT = 20.0
 """Seconds the roles are given to finish what they do."""
 
+CLOSING_TIMEOUT = 10.0
+"""Seconds the closing role is given."""
+
 LARGEST_LOG = 5_000_000
 """Bytes of a role's log before it is trimmed; one former part is kept."""
 
@@ -163,6 +166,8 @@ class Launcher:
         The embedded broker, already started; None when another is used.
     viewer
         A role that is stopped last, so that it can print the summary.
+    closing
+        A role that runs once when the others have ended, for a few seconds at most.
     report
         Called with one line about what a person should know.
     """
@@ -172,11 +177,13 @@ class Launcher:
         roles: Sequence[Role],
         broker: Broker | None = None,
         viewer: Role | None = None,
+        closing: Role | None = None,
         report: Callable[[str], None] = logger.warning,
     ) -> None:
         self.roles = list(roles)
         self.broker = broker
         self.viewer = viewer
+        self.closing = closing
         self.report = report
         self._signals = 0
         self._restarts = 0
@@ -237,7 +244,7 @@ class Launcher:
             self._broker_failures = 0
 
     def _reap(self) -> None:
-        for role in self._all():
+        for role in [*self._all(), *([self.closing] if self.closing else [])]:
             if role.pid is None:
                 continue
             pid, status = os.waitpid(role.pid, os.WNOHANG)
@@ -257,30 +264,32 @@ class Launcher:
                 )
 
     def _stop_all(self) -> None:
-        asked = self._signals
+        asked = max(self._signals, 1)
         for role in self.roles[::-1]:
             _signal(role, signal.SIGTERM)
-        deadline = time.monotonic() + STOP_TIMEOUT
-        while any(role.pid is not None for role in self.roles):
-            self._wait(0.1)
+        self._await_end(self.roles, STOP_TIMEOUT, asked)
+        if self.broker is not None:
+            self.broker.stop()
+        if self.closing is not None and self._signals <= asked:
+            self.closing.launch()
+            self._await_end([self.closing], CLOSING_TIMEOUT, asked)
+        if self.viewer is not None:
+            _signal(self.viewer, signal.SIGTERM)
+            self._await_end([self.viewer], STOP_TIMEOUT, asked)
+
+    def _await_end(self, roles: Sequence[Role], timeout: float, asked: int) -> None:
+        """Wait for roles to end; kill them after ``timeout`` or one more signal."""
+        deadline = time.monotonic() + timeout
+        while any(role.pid is not None for role in roles):
+            self._wait(0.05)
             self._reap()
-            if time.monotonic() > deadline or self._signals > max(asked, 1):
-                for role in self.roles:
+            if time.monotonic() > deadline or self._signals > asked:
+                for role in roles:
                     if role.pid is not None:
                         self.report(f"{role.name} does not end: killing it")
                         _signal(role, signal.SIGKILL)
                 deadline = float("inf")
                 asked = self._signals
-        if self.broker is not None:
-            self.broker.stop()
-        if self.viewer is not None and self.viewer.pid is not None:
-            _signal(self.viewer, signal.SIGTERM)
-            deadline = time.monotonic() + STOP_TIMEOUT
-            while self.viewer.pid is not None:
-                self._wait(0.05)
-                self._reap()
-                if time.monotonic() > deadline:
-                    _signal(self.viewer, signal.SIGKILL)
 
     @contextlib.contextmanager
     def _handled_signals(self) -> Iterator[None]:

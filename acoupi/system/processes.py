@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "be_beat",
+    "be_closing",
     "be_everything",
     "be_worker",
     "forked_role",
@@ -77,6 +78,21 @@ def be_beat(settings: Settings) -> int:
     from acoupi.system.roles import run_beat
 
     return run_beat(get_celery_app(settings))
+
+
+def be_closing(settings: Settings) -> int:
+    """Decide on the recordings that can be decided on; return the exit code.
+
+    The sensor does that every half a minute, and would otherwise leave the last ones
+    to its next start.
+    """
+    from acoupi.system.apps import get_celery_app
+
+    app: Any = get_celery_app(settings)
+    task = app.acoupi_program.tasks.get("file_management_task")
+    if task is not None:
+        task.run()
+    return 0
 
 
 def be_everything(settings: Settings, workers: Sequence[AcoupiWorker]) -> int:

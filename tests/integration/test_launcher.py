@@ -186,6 +186,31 @@ def test_the_viewer_ends_after_the_others_so_that_it_sees_all(tmp_path):
     assert seen.read_text() == "False"
 
 
+def test_the_closing_role_runs_once_between_the_others_and_the_viewer(tmp_path):
+    role, file = role_that_waits(tmp_path)
+    order = tmp_path / "order"
+
+    def note(what):
+        with order.open("a") as out:
+            out.write(f"{what} {any(is_alive(pid) for pid in pids_in(file))}\n")
+
+    def look():
+        ended = threading.Event()
+        signal.signal(signal.SIGTERM, lambda *_: ended.set())
+        ended.wait(60)
+        note("view")
+
+    viewer = forked_role("view", look, None, lambda: None, restart=False)
+    closing = forked_role(
+        "closing", lambda: note("closing"), None, lambda: None, restart=False
+    )
+    run_with(
+        Launcher([role], viewer=viewer, closing=closing),
+        lambda: wait_until(lambda: pids_in(file)),
+    )
+    assert order.read_text() == "closing False\nview False\n"
+
+
 @pytest.mark.parametrize("kind", ["forked", "spawned"])
 def test_roles_end_when_the_launcher_is_killed_outright(tmp_path, kind):
     started = tmp_path / "started.pids"

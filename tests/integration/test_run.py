@@ -7,6 +7,7 @@ import json
 import math
 import os
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -19,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from acoupi.system.broker import find_server
+from acoupi.testing import VirtualMicrophone
 
 needs_server = pytest.mark.skipif(
     find_server() is None, reason="no Redis-compatible server is installed"
@@ -165,6 +167,39 @@ def test_the_demonstration_detects_within_30_s_and_ends_with_a_summary(start, tm
     assert not (tmp_path / "home").exists(), "the demonstration has a home of its own"
     with sqlite3.connect(home / "data" / "metadata.db") as database:
         assert database.execute("SELECT count(*) FROM detection").fetchone()[0] > 0
+
+
+@needs_server
+def test_the_demonstration_hears_speech_through_a_real_sound_device(
+    start, environment, tmp_path_factory
+):
+    missing = VirtualMicrophone.missing()
+    if missing or shutil.which("espeak-ng") is None or shutil.which("paplay") is None:
+        pytest.skip(missing or "espeak-ng or paplay is not installed")
+    folder = tmp_path_factory.mktemp("vm")
+    speech = folder / "speech.wav"
+    text = "Birds sing at dawn. The quick brown fox jumps over the lazy dog."
+    subprocess.run(["espeak-ng", "-w", str(speech), text], check=True)
+    with VirtualMicrophone(folder) as microphone:
+        environment.update(microphone.environment)
+        sensor = start("run", "--demo", "--home", str(folder / "h"))
+        sensor.wait_for(lambda: recording(folder / "h"))
+        subprocess.run(
+            ["paplay", "--device=mic", str(speech)], env=environment, check=True
+        )
+        sensor.wait_for(lambda: len(DETECTION.findall(sensor.output)) >= 3)
+        assert sensor.stop() == 0
+    assert "Sound: the microphone 'default' at 48000 Hz" in sensor.output
+    assert re.search(r"samples lost +0\n", sensor.output)
+    assert re.search(r"recordings +\d+ \([1-9]\d* kept", sensor.output)
+    assert list((folder / "h" / "data" / "recordings").iterdir())
+
+
+def recording(home: Path) -> bool:
+    try:
+        return json.loads((home / "run" / "recorder.json").read_text())["recording"]
+    except (OSError, ValueError):
+        return False
 
 
 @needs_server
