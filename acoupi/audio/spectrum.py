@@ -110,7 +110,7 @@ def power_spectra(
     rest: NDArray[np.float32] | None = None
     for piece in blocks:
         block = np.asarray(piece, dtype=np.float32)
-        block = block.reshape(len(block), -1)
+        block = block[:, None] if block.ndim == 1 else block
         if rest is not None:
             block = np.concatenate([rest, block])
         count = (len(block) - layout.window) // layout.hop + 1

@@ -29,6 +29,8 @@ SCORE_WEIGHTS = {"activity": (0.22, 0.83, -7.5), "click": (0.87, 0.0, -6.8)}
 an event?" on scenes made by tests/bench/activity.py, which prints it with --fit."""
 BLOCK_SECONDS = 2.0
 """Seconds of sound read at once."""
+GAP_SLACK = 0.02
+"""Seconds by which a click may miss the gap that caused it: about one window."""
 LOWEST_BAND = 250.0
 """Hz; bands are octaves above it: 250-500 Hz, 0.5-1 kHz, and so on."""
 
@@ -125,7 +127,11 @@ class ActivityDetector(Model):
         return data.ModelOutput(
             name_model=self.name,
             recording=recording,
-            detections=[_detection(event) for event in self._events(recording)],
+            detections=[
+                _detection(event)
+                for event in self._events(recording)
+                if not _is_gap(event, recording)
+            ],
         )
 
     def _events(self, recording: data.Recording) -> list[SoundEvent]:
@@ -176,7 +182,8 @@ def _is_gap(event: SoundEvent, recording: data.Recording) -> bool:
         return False
     rate = recording.samplerate * (recording.time_expansion or 1)
     return any(
-        event.start <= gap.at / rate <= event.end for gap in recording.capture.gaps
+        event.start - GAP_SLACK <= gap.at / rate <= event.end + GAP_SLACK
+        for gap in recording.capture.gaps
     )
 
 
