@@ -29,8 +29,8 @@ class _Channel:
     count: int = 0
     total: int = 0
     squares: int = 0
-    lowest: int = 0
-    highest: int = 0
+    lowest: int = 32767
+    highest: int = -32768
     clipped: int = 0
 
 
@@ -76,8 +76,12 @@ class LevelMeter:
 
     @property
     def peak_dbfs(self) -> float | None:
-        """Largest sample seen, in dB relative to full scale; None for pure silence."""
-        peak = max(max(-c.lowest, c.highest) for c in self._channels)
+        """Largest sample seen, in dB relative to full scale; None for pure silence or
+        nothing seen.
+        """
+        if not any(channel.count for channel in self._channels):
+            return None
+        peak = max(max(-c.lowest, c.highest) for c in self._channels if c.count)
         return _decibels(peak / 32768)
 
     @property
