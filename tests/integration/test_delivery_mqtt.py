@@ -466,9 +466,7 @@ def test_closing_does_not_wait_for_a_mute_broker(messenger_to):
         message = data.Message(content="a")
         found = []
         sender = threading.Thread(
-            target=lambda: found.append(
-                messenger.send_message(data.Message(content="a"))
-            )
+            target=lambda: found.append(messenger.send_message(message))
         )
         sender.start()
         wait_until(lambda: broker.seen)
