@@ -1,6 +1,6 @@
 """Measure the activity detector: recall, precision, calibration, speed and memory.
 
-Run ``python tests/bench/activity.py`` (about ten minutes; ``--seeds 1`` takes two);
+Run ``python tests/bench/activity.py`` (two minutes; the tables of the page are of ``--seeds 4``);
 what it prints are the tables of docs/activity.md. ``--fit`` prints the weights of the
 score instead, from scenes that the tables do not use.
 """
@@ -241,7 +241,7 @@ def fit(seeds):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=4, help="scenes of each sort")
+    parser.add_argument("--seeds", type=int, default=1, help="scenes of each sort")
     parser.add_argument("--fit", action="store_true", help="print weights instead")
     parser.add_argument("--speed", action="store_true", help="measure speed only")
     options = parser.parse_args()

@@ -174,7 +174,7 @@ def _events_of_stretch(
     clicks = take_off_weather(rise, layout, low)
     regions = find_regions(
         rise,
-        settings.continuation,
+        min(settings.continuation, settings.threshold),
         settings.threshold,
         min_cells=settings.min_cells,
         extent=EXTENT,
