@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from acoupi.audio.durability import fsync_directory
 from acoupi.components.saving.setting_aside import SetAsideFolder
-from acoupi.components.stores.database import DatabaseError
+from acoupi.components.stores.errors import DatabaseError
 from acoupi.components.stores.sqlite import SqliteStore
 from acoupi.tasks.strays import StrayFiles, one_at_a_time
 

@@ -25,7 +25,7 @@ from acoupi.audio.soundfiles import (
     read_recording,
     repair,
 )
-from acoupi.components.stores.database import DatabaseError
+from acoupi.components.stores.errors import DatabaseError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,9 +6,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from acoupi.components.stores.database import (
+    from acoupi.components.stores.database import Database
+    from acoupi.components.stores.errors import (
         CorruptDatabase,
-        Database,
         DatabaseError,
         DatabaseUnavailable,
         ForeignDatabase,
@@ -30,13 +30,13 @@ __all__ = [
 ]
 
 _MODULES = {
-    "CorruptDatabase": "database",
+    "CorruptDatabase": "errors",
     "Database": "database",
-    "DatabaseError": "database",
-    "DatabaseUnavailable": "database",
-    "ForeignDatabase": "database",
+    "DatabaseError": "errors",
+    "DatabaseUnavailable": "errors",
+    "ForeignDatabase": "errors",
     "Loss": "ledger",
-    "NewerSchema": "database",
+    "NewerSchema": "errors",
     "SqliteStore": "sqlite",
     "StoreCounts": "ledger",
 }

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import importlib.resources
 import logging
 import os
 import sqlite3
@@ -19,25 +18,17 @@ import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from acoupi.audio.durability import fsync_directory
+from acoupi.components.stores.errors import CorruptDatabase, DatabaseUnavailable
+from acoupi.components.stores.schema import migrate
 from acoupi.data import utc_now
-from acoupi.errors import AcoupiError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = [
-    "CorruptDatabase",
-    "Database",
-    "DatabaseError",
-    "DatabaseUnavailable",
-    "ForeignDatabase",
-    "NewerSchema",
-]
+__all__ = ["Database"]
 
 logger = logging.getLogger(__name__)
-
-APPLICATION_ID = int.from_bytes(b"acou", "big")
-"""Marks our files, so that another program's database is never migrated."""
 
 BUSY_TIMEOUT = 10.0
 """Seconds to wait for another process's transaction."""
@@ -52,26 +43,6 @@ _UNAVAILABLE = {
     sqlite3.SQLITE_LOCKED: "another process holds it",
     sqlite3.SQLITE_READONLY: "it is read-only; check its permissions and the disk",
 }
-
-
-class DatabaseError(AcoupiError):
-    """The database cannot be used; the message says why."""
-
-
-class DatabaseUnavailable(DatabaseError):  # noqa: N818  names the state found
-    """The database cannot be used now (disk full, read-only, busy); nothing changed."""
-
-
-class CorruptDatabase(DatabaseError):  # noqa: N818  names the state found
-    """The database was damaged; it has been set aside and a new one will be used."""
-
-
-class NewerSchema(DatabaseError):  # noqa: N818  names the state found
-    """The database was written by a newer version."""
-
-
-class ForeignDatabase(DatabaseError):  # noqa: N818  names the state found
-    """The file is a database of another program."""
 
 
 class Database:
@@ -267,7 +238,7 @@ class Database:
             cached_statements=256,
         )
         try:
-            self._migrate(connection)
+            migrate(connection, self.path)
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA foreign_keys = ON")
@@ -278,61 +249,8 @@ class Database:
             connection.close()
             raise
         if created:
-            _sync_folder(self.path.parent)
+            fsync_directory(self.path.parent)
         return connection
-
-    def _migrate(self, connection: sqlite3.Connection) -> None:
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        (application,) = connection.execute("PRAGMA application_id").fetchone()
-        (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-        if tables and application != APPLICATION_ID:
-            raise ForeignDatabase(
-                f"{self.path} is the database of another program: it is left alone. "
-                "Choose another file in the configuration (paths.db_metadata or "
-                "messaging.messages_db)."
-            )
-        scripts = migrations()
-        newest = max(scripts)
-        if version > newest:
-            raise NewerSchema(
-                f"{self.path} has schema {version}; this version knows schemas up to "
-                f"{newest}. Install the newer version again, or move the file away "
-                "to start a new one."
-            )
-        if version == newest:
-            return
-        if version:
-            self._back_up(connection, version)
-        for number in range(version + 1, newest + 1):
-            try:
-                connection.executescript(
-                    "BEGIN IMMEDIATE;\n"
-                    f"{scripts[number]}\n"
-                    f"PRAGMA application_id = {APPLICATION_ID};\n"
-                    f"PRAGMA user_version = {number};\n"
-                    "COMMIT;"
-                )
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
-
-    def _back_up(self, connection: sqlite3.Connection, version: int) -> None:
-        target = self.path.with_name(f"{self.path.name}.schema-{version}.backup")
-        if target.exists():
-            return
-        part = target.with_name(f"{target.name}.part")
-        part.unlink(missing_ok=True)
-        copy = sqlite3.connect(part)
-        try:
-            connection.backup(copy)
-        finally:
-            copy.close()
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
-        part.replace(target)
-        _sync_folder(target.parent)
-        logger.info("%s: schema %d backed up to %s", self.path, version, target)
 
     def _set_aside(self, reason: str) -> Path:
         """Move the damaged file away, unless another process did so already."""
@@ -351,7 +269,7 @@ class Database:
         for suffix in ("", "-wal", "-shm"):
             with contextlib.suppress(FileNotFoundError):
                 Path(f"{self.path}{suffix}").rename(f"{aside}{suffix}")
-        _sync_folder(self.path.parent)
+        fsync_directory(self.path.parent)
         return aside
 
     @contextlib.contextmanager
@@ -386,16 +304,6 @@ def _after_fork_in_child() -> None:
 os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
-def migrations() -> dict[int, str]:
-    """Return the numbered migration scripts, by number from 1."""
-    folder = importlib.resources.files("acoupi.components.stores") / "migrations"
-    return {
-        int(file.name.split("_")[0]): file.read_text(encoding="utf-8")
-        for file in folder.iterdir()
-        if file.name.endswith(".sql")
-    }
-
-
 def _count_loss(connection: sqlite3.Connection, reason: str) -> None:
     now = utc_now()
     connection.execute(
@@ -411,11 +319,3 @@ def _inode(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -17,6 +17,7 @@ from acoupi.components.stores import (
     NewerSchema,
     SqliteStore,
     database,
+    schema,
 )
 
 
@@ -286,12 +287,12 @@ def test_a_former_schema_is_backed_up_and_migrated(path, monkeypatch):
     with db.transaction() as connection:
         insert(connection, 1)
     db.close()
-    newest = max(database.migrations())
+    newest = max(schema.migrations())
     scripts = {
-        **database.migrations(),
+        **schema.migrations(),
         newest + 1: "ALTER TABLE loss ADD COLUMN remark TEXT;",
     }
-    monkeypatch.setattr(database, "migrations", lambda: scripts)
+    monkeypatch.setattr(schema, "migrations", lambda: scripts)
     with db.reading() as connection:
         assert connection.execute("SELECT remark FROM loss").fetchall() == [(None,)]
     (backup,) = path.parent.glob("*.backup")
@@ -306,13 +307,13 @@ def test_a_migration_that_fails_changes_nothing(path, monkeypatch):
     with db.transaction() as connection:
         insert(connection, 1)
     db.close()
-    newest = max(database.migrations())
+    newest = max(schema.migrations())
     scripts = {
-        **database.migrations(),
+        **schema.migrations(),
         newest + 1: "ALTER TABLE loss ADD COLUMN remark TEXT; SELECT nonsense;",
     }
     with monkeypatch.context() as patch:
-        patch.setattr(database, "migrations", lambda: scripts)
+        patch.setattr(schema, "migrations", lambda: scripts)
         with pytest.raises(sqlite3.OperationalError):
             count(db)
     assert count(db) == 1
