@@ -42,6 +42,9 @@ COMMON_SAMPLERATES = (
 )
 """Rates, in Hz, that microphones are asked about."""
 
+SOUND_CLASS = Path("/sys/class/sound")
+"""Where the Linux kernel describes sound cards."""
+
 _ALSA_HARDWARE = re.compile(r"\s*\(hw:(\d+),(\d+)\)\s*$")
 
 
@@ -102,13 +105,17 @@ def list_microphones(*, probe: bool = True) -> list[Microphone]:
             "with: apt install libportaudio2"
         ) from None
     host_apis = [str(api["name"]) for api in sounddevice.query_hostapis()]
+    devices = [
+        (index, device)
+        for index, device in enumerate(sounddevice.query_devices())
+        if device["max_input_channels"] > 0
+    ]
+    identities = identify_all([device["name"] for _, device in devices])
     microphones = []
-    for index, device in enumerate(sounddevice.query_devices()):
-        if device["max_input_channels"] < 1:
-            continue
+    for (index, device), identity in zip(devices, identities, strict=True):
         microphones.append(
             Microphone(
-                identity=identify(device["name"]),
+                identity=identity,
                 name=device["name"],
                 index=index,
                 channels=device["max_input_channels"],
@@ -187,7 +194,23 @@ def choose_microphone(name: str, microphones: list[Microphone]) -> Microphone:
     )
 
 
-def identify(name: str, sound_class: Path = Path("/sys/class/sound")) -> str:
+def identify_all(names: list[str], sound_class: Path = SOUND_CLASS) -> list[str]:
+    """Return an identity for each of PortAudio's names, all different if possible.
+
+    Cheap devices share one serial number: those are told apart by their ports.
+    """
+    identities = [identify(name, sound_class) for name in names]
+    return [
+        identify(name, sound_class, by_port=True)
+        if identities.count(identity) > 1
+        else identity
+        for name, identity in zip(names, identities, strict=True)
+    ]
+
+
+def identify(
+    name: str, sound_class: Path = SOUND_CLASS, *, by_port: bool = False
+) -> str:
     """Return what stays the same about a device that PortAudio calls ``name``.
 
     Parameters
@@ -196,6 +219,8 @@ def identify(name: str, sound_class: Path = Path("/sys/class/sound")) -> str:
         PortAudio's name; for ALSA hardware it ends in ``(hw:<card>,<device>)``.
     sound_class
         Where the kernel describes sound cards.
+    by_port
+        Whether to tell a USB device by its port although it has a serial number.
     """
     match = _ALSA_HARDWARE.search(name)
     if match is None:
@@ -207,7 +232,7 @@ def identify(name: str, sound_class: Path = Path("/sys/class/sound")) -> str:
         vendor, product = _read(parent / "idVendor"), _read(parent / "idProduct")
         if vendor and product:
             serial = _read(parent / "serial")
-            which = f"-{serial}" if serial else f"@{parent.name}"
+            which = f"@{parent.name}" if by_port or not serial else f"-{serial}"
             return f"usb:{vendor}:{product}{which}{suffix}"
     identifier = _read(where / "id")
     if identifier:

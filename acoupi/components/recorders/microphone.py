@@ -18,6 +18,7 @@ from acoupi.components.recorders.pending import PendingFiles
 from acoupi.components.recorders.status import StatusReport, as_text
 from acoupi.components.recorders.writing import TakeWriter
 from acoupi.components.types import ContinuousRecorder
+from acoupi.errors import AcoupiError, ConfigurationError
 
 if TYPE_CHECKING:
     import datetime
@@ -34,6 +35,8 @@ logger = logging.getLogger(__name__)
 
 MOST_FINISHED = 10_000
 """Finished recordings kept in memory; files beyond are adopted by the keeping task."""
+MAX_RECORDING_BYTES = 2**32 - 2**20
+"""Most bytes of sound in a recording: what a WAV file holds, less its metadata."""
 MAX_PENDING_BYTES = 2 * 2**30
 """Most bytes of undecided sound files, unless told otherwise."""
 
@@ -73,7 +76,8 @@ class MicrophoneRecorder(ContinuousRecorder):
         JSON file that tells other processes what the recorder is doing.
     max_pending_bytes
         Most bytes of recordings in ``dirpath``: beyond it the oldest are deleted and
-        counted (`take_losses`). None means no bound.
+        counted (`take_losses`). None means as many as the file system holds. The
+        same is done when the file system is nearly full.
     ring_seconds
         How long writing may stall before samples are lost.
     source
@@ -83,6 +87,8 @@ class MicrophoneRecorder(ContinuousRecorder):
     ------
     ValueError
         When ``duration`` is not above 0.
+    ConfigurationError
+        When a recording would not fit into a WAV file (4 GiB).
     """
 
     def __init__(
@@ -100,6 +106,14 @@ class MicrophoneRecorder(ContinuousRecorder):
     ) -> None:
         if not duration > 0:
             raise ValueError(f"duration is {duration} s: must be above 0")
+        size = duration * microphone.samplerate * microphone.audio_channels
+        size *= microphone.bit_depth / 8
+        if size > MAX_RECORDING_BYTES:
+            raise ConfigurationError(
+                f"recording.duration: {duration:g} s at {microphone.samplerate} Hz "
+                f"make {size / 2**30:.1f} GiB, and a WAV file holds less than 4: at most "
+                f"{duration * MAX_RECORDING_BYTES / size:.0f} s are possible"
+            )
         self.microphone = microphone
         self.duration = duration
         self.interval = duration if interval is None else max(interval, duration)
@@ -211,8 +225,9 @@ class MicrophoneRecorder(ContinuousRecorder):
         try:
             self.dirpath.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise PermissionError(
-                f"paths.tmp_audio: {self.dirpath} cannot be made: {error.strerror}"
+            raise AcoupiError(
+                f"paths.tmp_audio: {self.dirpath} cannot be made: "
+                f"{error.strerror}; choose another directory or mend its rights"
             ) from None
         if self._thread is None:
             self.source.check()

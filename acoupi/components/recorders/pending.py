@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import shutil
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,18 +15,25 @@ __all__ = ["PendingFiles"]
 logger = logging.getLogger(__name__)
 
 
+RESERVE_SHARE = 0.05
+"""Share of a file system that is left free."""
+LARGEST_RESERVE = 64 * 2**20
+"""Most bytes that are left free."""
+
+
 class PendingFiles:
     """Keeps a directory of undecided recordings within its bound.
 
-    When the bound is passed, the oldest files are deleted first: what is newest is
-    most likely to be still wanted by a model that lags behind.
+    When the bound is passed, or the file system is nearly full, the oldest files are
+    deleted first: the recorder goes on whatever happens to models and messages. The
+    newest file is never deleted.
 
     Parameters
     ----------
     directory
         Where recordings wait.
     max_bytes
-        Most bytes of sound files there; None means no bound.
+        Most bytes of sound files there; None means what the file system holds.
     """
 
     def __init__(self, directory: Path, max_bytes: int | None) -> None:
@@ -40,23 +49,30 @@ class PendingFiles:
 
     def make_room(self, coming: int) -> list[Path]:
         """Delete the oldest files until ``coming`` more bytes fit; return them."""
-        if self.max_bytes is None:
-            return []
         files = self.list_files()
         sizes = [_size(path) for path in files]
-        total = sum(sizes) + coming
+        excess = coming - self._free_space()
+        if self.max_bytes is not None:
+            excess = max(excess, sum(sizes) + coming - self.max_bytes)
         dropped = []
-        for path, size in zip(files, sizes, strict=True):
-            if total <= self.max_bytes:
+        for path, size in zip(files[:-1], sizes, strict=False):
+            if excess <= 0:
                 break
             try:
                 path.unlink(missing_ok=True)
             except OSError as error:
                 logger.warning("%s cannot be deleted to make room: %s", path, error)
                 continue
-            total -= size
+            excess -= size
             dropped.append(path)
         return dropped
+
+    def _free_space(self) -> int:
+        try:
+            usage = shutil.disk_usage(self.directory)
+        except OSError:
+            return sys.maxsize
+        return usage.free - min(LARGEST_RESERVE, int(usage.total * RESERVE_SHARE))
 
 
 def _size(path: Path) -> int:

@@ -76,9 +76,7 @@ class LevelMeter:
 
     @property
     def peak_dbfs(self) -> float | None:
-        """Largest sample seen, in dB relative to full scale; None for pure silence or
-        nothing seen.
-        """
+        """Largest sample seen, in dB relative to full scale; None for silence."""
         if not any(channel.count for channel in self._channels):
             return None
         peak = max(max(-c.lowest, c.highest) for c in self._channels if c.count)

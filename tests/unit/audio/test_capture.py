@@ -191,7 +191,7 @@ def test_a_source_that_says_nothing_is_opened_again():
     try:
         until(lambda: first.sink is not None)
         first.send(10)
-        until(lambda: first.closed.is_set())
+        until(first.closed.is_set)
         assert capture.failure is not None
         assert "is it unplugged" in capture.failure
         take = capture.take

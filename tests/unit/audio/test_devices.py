@@ -7,6 +7,7 @@ from acoupi.audio.devices import (
     MicrophoneNotFound,
     choose_microphone,
     identify,
+    identify_all,
 )
 
 
@@ -43,6 +44,8 @@ def sound_class(tmp_path):
 
     add(1, "1-1.2", "24F31903")
     add(2, "1-1.3", None)
+    add(3, "1-1.4", "000000")
+    add(4, "2-1", "000000")
     built_in = sound / "card0"
     built_in.mkdir()
     (built_in / "id").write_text("PCH\n")
@@ -57,6 +60,15 @@ def test_a_usb_microphone_is_known_by_its_serial_number(sound_class):
 
 def test_without_a_serial_number_it_is_known_by_its_port(sound_class):
     assert identify("X (hw:2,0)", sound_class) == "usb:16d0:06f3@1-1.3"
+
+
+def test_equal_serial_numbers_are_told_apart_by_their_ports(sound_class):
+    names = ["A (hw:3,0)", "A (hw:4,0)", "A (hw:1,0)"]
+    assert identify_all(names, sound_class) == [
+        "usb:16d0:06f3@1-1.4",
+        "usb:16d0:06f3@2-1",
+        "usb:16d0:06f3-24F31903",
+    ]
 
 
 def test_other_cards_are_known_by_their_identifier(sound_class):

@@ -16,6 +16,7 @@ from acoupi.audio.sources import Source, SourceStream
 from acoupi.audio.wav import SoundFormat
 from acoupi.components.recorders import Loss, MicrophoneConfig, MicrophoneRecorder
 from acoupi.components.types import RecordingCondition
+from acoupi.errors import AcoupiError, ConfigurationError
 
 RATE = 8_000
 
@@ -417,3 +418,21 @@ def test_making_one_opens_nothing(tmp_path):
 def test_a_recording_needs_a_duration(tmp_path):
     with pytest.raises(ValueError, match="above 0"):
         MicrophoneRecorder(MicrophoneConfig(), 0, dirpath=tmp_path)
+
+
+def test_a_recording_that_no_file_can_hold_is_refused(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"recording\.duration.*at most") as no:
+        MicrophoneRecorder(MicrophoneConfig(samplerate=384_000), 7200, dirpath=tmp_path)
+    longest = int(str(no.value).rsplit("at most ", 1)[1].split()[0])
+    MicrophoneRecorder(
+        MicrophoneConfig(samplerate=384_000), longest - 1, dirpath=tmp_path
+    )
+
+
+def test_a_directory_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    recorder = MicrophoneRecorder(
+        MicrophoneConfig(source="signal"), 1, dirpath=tmp_path / "file" / "tmp"
+    )
+    with pytest.raises(AcoupiError, match=r"paths\.tmp_audio"):
+        recorder.check()
