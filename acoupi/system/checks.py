@@ -56,6 +56,7 @@ def _checks(settings: Settings) -> Iterator[Check]:
     if config is None or celery is None:
         yield Check("program", "skipped", "the configuration is not valid")
         return
+    # Setting the program up may make its databases.
     outcome, program = _attempt("program", lambda: _make_program(settings))
     yield outcome
     if program is not None:
@@ -75,7 +76,9 @@ def _attempt(name: str, action: Callable[[], Any]) -> tuple[Check, Any]:
 
 def _make_program(settings: Settings) -> Any:
     from acoupi.system.apps import get_celery_app
+    from acoupi.system.configuration import refuse_other_owner
 
+    refuse_other_owner(settings)
     app: Any = get_celery_app(settings)
     return app.acoupi_program
 

@@ -20,8 +20,10 @@ __all__ = [
     "NotSetUpError",
     "load_celery_config",
     "load_config",
+    "owner_name",
     "read_program_name",
     "read_raw_config",
+    "refuse_other_owner",
 ]
 
 
@@ -68,6 +70,40 @@ def _undo_interrupted_setup(settings: Settings) -> None:
             f"a setup of {settings.home} was cut short and cannot be undone "
             f"({error.strerror}): run `acoupi setup` as the owner of that directory"
         ) from error
+
+
+def refuse_other_owner(settings: Settings) -> None:
+    """Raise an error when root would leave files in a home of somebody else.
+
+    The sensor, which runs as the owner, could not write to them any more.
+
+    Raises
+    ------
+    ConfigurationError
+        Its message says how to act as the owner.
+    """
+    import os
+
+    if os.geteuid() != 0 or not settings.home.exists():
+        return
+    owner = settings.home.stat().st_uid
+    if owner != 0:
+        raise ConfigurationError(
+            f"{settings.home} belongs to {owner_name(settings.home)}: do this as that "
+            f"user, with `sudo -u {owner_name(settings.home)} "
+            f"ACOUPI_HOME={settings.home} acoupi ...`"
+        )
+
+
+def owner_name(path: Path) -> str:
+    """Return the name of the user that a file belongs to, else the number."""
+    import pwd
+
+    owner = path.stat().st_uid
+    try:
+        return pwd.getpwuid(owner).pw_name
+    except KeyError:
+        return str(owner)
 
 
 def read_raw_config(path: Path) -> Any:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from acoupi import data
 from acoupi.errors import AcoupiError, ConfigurationError
-from acoupi.system.configuration import read_program_name, read_raw_config
+from acoupi.system.configuration import (
+    read_program_name,
+    read_raw_config,
+    refuse_other_owner,
+)
 from acoupi.system.files import write_durably
 
 if TYPE_CHECKING:
@@ -18,6 +23,7 @@ if TYPE_CHECKING:
     from acoupi.system.settings import Settings
 
 __all__ = [
+    "announce_deployment",
     "end_deployment",
     "get_current_deployment",
     "get_last_deployment",
@@ -76,6 +82,7 @@ def start_deployment(
         When the program refuses; no deployment is started then.
     """
     read_program_name(settings)
+    refuse_other_owner(settings)
     current = get_current_deployment(settings)
     if current is not None:
         raise ConfigurationError(
@@ -96,6 +103,8 @@ def start_deployment(
     except ValidationError as error:
         raise ConfigurationError(_in_words(error)) from error
     _change(settings, deployment, lambda: _program(settings).on_start(deployment))
+    settings.run_dir.mkdir(mode=0o700, exist_ok=True)
+    write_durably(settings.run_dir / "deployment", _mark(settings, deployment))
     return deployment
 
 
@@ -109,6 +118,7 @@ def end_deployment(settings: Settings) -> data.Deployment:
     AcoupiError
         When the program refuses; the deployment goes on then.
     """
+    refuse_other_owner(settings)
     current = get_current_deployment(settings)
     if current is None:
         raise ConfigurationError(
@@ -117,6 +127,40 @@ def end_deployment(settings: Settings) -> data.Deployment:
     ended = current.model_copy(update={"ended_on": data.utc_now()})
     _change(settings, ended, lambda: _program(settings).on_end(ended))
     return ended
+
+
+def announce_deployment(settings: Settings, program: AcoupiProgram[Any]) -> bool:
+    """Tell a program of the deployment under way, when it was set up after its start.
+
+    Another program, or another configuration, may have another store. Meant for the
+    start of one of the workers; a deployment is announced once to each set-up.
+
+    Returns
+    -------
+    bool
+        Whether the program was told.
+    """
+    deployment = get_current_deployment(settings)
+    if deployment is None:
+        return False
+    marker = settings.run_dir / "deployment"
+    mark = _mark(settings, deployment)
+    if marker.exists() and marker.read_bytes() == mark:
+        return False
+    program.on_start(deployment)
+    write_durably(marker, mark)
+    return True
+
+
+def _mark(settings: Settings, deployment: data.Deployment) -> bytes:
+    configured = b"\0".join(
+        (
+            str(deployment.id).encode(),
+            settings.name_file.read_bytes(),
+            settings.program_file.read_bytes(),
+        )
+    )
+    return f"{hashlib.sha256(configured).hexdigest()}\n".encode()
 
 
 def _program(settings: Settings) -> AcoupiProgram[Any]:

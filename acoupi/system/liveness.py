@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Liveness", "ProcessState", "observe_processes"]
 
+_ALIVE = frozenset({"running", "starting", "stopping"})
+
 Keeper = Literal["systemd", "systemd-user", "scripts", "foreground"]
 
 
@@ -25,7 +27,7 @@ class ProcessState:
     name: str
     """``broker``, ``beat`` or ``worker-NAME``."""
     state: str
-    """``running``, ``stopped``, ``starting`` or ``failed``."""
+    """``running``, ``starting``, ``stopping``, ``stopped`` or ``failed``."""
     pid: int | None = None
     restarts: int | None = None
     """How often it was restarted; None where nobody counts."""
@@ -42,7 +44,7 @@ class Liveness:
     @property
     def running(self) -> bool:
         """Whether any process runs."""
-        return any(p.state in {"running", "starting"} for p in self.processes)
+        return any(p.state in _ALIVE for p in self.processes)
 
 
 def observe_processes(
@@ -103,7 +105,12 @@ def _state_of(active: str, sub: str) -> str:
     # Between two attempts a service that keeps failing is "activating".
     if active == "failed" or sub == "auto-restart":
         return "failed"
-    names = {"active": "running", "reloading": "running", "activating": "starting"}
+    names = {
+        "active": "running",
+        "reloading": "running",
+        "activating": "starting",
+        "deactivating": "stopping",
+    }
     return names.get(active, "stopped")
 
 

@@ -7,7 +7,6 @@ keeps running after the logout (lingering).
 from __future__ import annotations
 
 import os
-import pwd
 import shutil
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from acoupi.errors import AcoupiError
 from acoupi.system.configuration import (
     load_celery_config,
     load_config,
+    owner_name,
     read_program_name,
 )
 from acoupi.system.files import write_durably
@@ -203,8 +203,7 @@ def stop_program(
         )
     _require_own(settings, manager)
     manager.call("disable", TARGET)
-    # The services are part of the target: they stop with it.
-    manager.call("stop", TARGET)
+    manager.call("stop", TARGET, *_own_services(settings, manager))
 
 
 def restart_program(
@@ -228,7 +227,7 @@ def restart_program(
     manager.require(settings)
     warnings = install_units(settings, manager)
     manager.call("enable", TARGET)
-    manager.call("restart", TARGET)
+    manager.call("restart", TARGET, *_own_services(settings, manager))
     return warnings
 
 
@@ -250,7 +249,7 @@ def install_units(settings: Settings, manager: ServiceManager) -> list[str]:
     workers: list[AcoupiWorker] = list(
         load_program(program_name).get_worker_config().workers
     )
-    scope = UnitScope(manager.system, _owner_of(settings.home))
+    scope = UnitScope(manager.system, owner_name(settings.home))
     writable = writable_paths(load_config(settings))
     try:
         for path in writable:
@@ -262,13 +261,13 @@ def install_units(settings: Settings, manager: ServiceManager) -> list[str]:
             scope,
             broker_url=load_celery_config(settings).broker_url,
             writable=writable,
-            interpreter=Path(sys.prefix),
+            readable=[Path(path) for path in (sys.prefix, sys.base_prefix, *sys.path)],
         )
         manager.unit_dir.mkdir(parents=True, exist_ok=True)
-        for former in manager.unit_dir.glob("acoupi-*.service"):
-            if former.name not in units and home_in_unit(former) == str(settings.home):
-                _quietly(manager, "stop", former.name)
-                former.unlink()
+        for name in _own_services(settings, manager):
+            if name not in units:
+                _quietly(manager, "stop", name)
+                (manager.unit_dir / name).unlink()
         for name, text in units.items():
             write_durably(manager.unit_dir / name, text.encode(), 0o644)
     except OSError as error:
@@ -277,6 +276,18 @@ def install_units(settings: Settings, manager: ServiceManager) -> list[str]:
         ) from error
     manager.call("daemon-reload")
     return [] if manager.system else _enable_lingering()
+
+
+def _own_services(settings: Settings, manager: ServiceManager) -> list[str]:
+    """Return the names of the home's services, for systemctl to wait for each.
+
+    They are part of the target and stop with it, but it does not wait for them.
+    """
+    return sorted(
+        unit.name
+        for unit in manager.unit_dir.glob("acoupi-*.service")
+        if home_in_unit(unit) == str(settings.home)
+    )
 
 
 def _make_directory(path: Path, home: Path) -> None:
@@ -312,16 +323,8 @@ def home_in_unit(unit: Path) -> str | None:
     return rest.removesuffix(": the next start replaces it.")
 
 
-def _owner_of(path: Path) -> str:
-    owner = path.stat().st_uid
-    try:
-        return pwd.getpwuid(owner).pw_name
-    except KeyError:
-        return str(owner)
-
-
 def _enable_lingering() -> list[str]:
-    user = _owner_of(Path.home())
+    user = owner_name(Path.home())
     command = ["loginctl", "enable-linger"]
     try:
         done: Any = subprocess.run(

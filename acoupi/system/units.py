@@ -57,7 +57,7 @@ def render_units(
     *,
     broker_url: str | None = None,
     writable: Sequence[Path] = (),
-    interpreter: Path | None = None,
+    readable: Sequence[Path] = (),
 ) -> dict[str, str]:
     """Return the unit files of a sensor by name.
 
@@ -75,8 +75,8 @@ def render_units(
         The broker; None is the embedded one, which gets a unit of its own.
     writable : sequence of Path
         Directories that the processes write to, besides the home.
-    interpreter : Path, optional
-        The Python that runs the sensor, which must stay readable.
+    readable : sequence of Path
+        Directories of the interpreter and of its packages.
 
     Raises
     ------
@@ -94,7 +94,6 @@ def render_units(
     shown = sorted(
         {_base(path) for path in directories if not str(path).startswith("/dev/")}
     )
-    readable = [*directories, *([interpreter] if interpreter else [])]
     shared: dict[str, Any] = {
         "home": str(settings.home),
         "system": scope.system,
@@ -103,7 +102,9 @@ def render_units(
         "stop_seconds": STOP_SECONDS + 5,
         "writable": shown,
         "uses_temporary_dirs": any(path in _TEMPORARY for path in shown),
-        "uses_home_dirs": any(str(path).startswith(_HOMES) for path in readable),
+        "uses_home_dirs": any(
+            str(path).startswith(_HOMES) for path in (*directories, *readable)
+        ),
     }
     units = {
         TARGET: render_template(
@@ -114,6 +115,7 @@ def render_units(
             role="beat",
             description="Acoustic sensor: schedule",
             command=command_for_unit(settings.beat_script),
+            clean_up=command_for_unit(settings.stop_script, "--beat"),
             network=not local_broker,
         ),
     }
@@ -124,6 +126,7 @@ def render_units(
             role="worker",
             description=f"Acoustic sensor: worker {worker.name}",
             command=command_for_unit(settings.start_script, worker.name),
+            clean_up=command_for_unit(settings.stop_script, worker.name),
             capabilities=capabilities,
             network="network" in capabilities or not local_broker,
         )
@@ -133,6 +136,7 @@ def render_units(
             role="broker",
             description="Acoustic sensor: task queue",
             command=command_for_unit(settings.start_script, "--broker"),
+            clean_up=command_for_unit(settings.stop_script, "--broker"),
             network=False,
         )
     return dict(sorted(units.items()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from acoupi.errors import AcoupiError, ConfigurationError
 from acoupi.system import Settings, setup_program
 from acoupi.system.deployments import (
+    announce_deployment,
     end_deployment,
     get_current_deployment,
     get_last_deployment,
@@ -138,3 +140,29 @@ def test_a_deployment_survives_another_setup(settings):
     deployment = start_deployment(settings, "meadow")
     setup_program(settings, MODULE, {})
     assert get_current_deployment(settings) == deployment
+
+
+def test_a_program_set_up_later_is_told_of_the_deployment_once(settings):
+    deployment = start_deployment(settings, "meadow")
+    told = program().told
+    sample = object.__new__(program().Sample)
+    assert not announce_deployment(settings, sample)
+    settings.program_file.write_text('{"other": 1}')
+    assert announce_deployment(settings, sample)
+    assert not announce_deployment(settings, sample)
+    assert told == [("start", deployment)] * 2
+
+
+def test_there_is_nothing_to_tell_without_a_deployment(settings):
+    start_deployment(settings, "meadow")
+    end_deployment(settings)
+    assert not announce_deployment(settings, object.__new__(program().Sample))
+
+
+def test_root_leaves_no_files_of_its_own_in_the_home_of_a_user(settings):
+    if os.geteuid() != 0:
+        pytest.skip("needs root to give a home to somebody else")
+    os.chown(settings.home, 1, 1)
+    with pytest.raises(ConfigurationError, match="sudo -u daemon"):
+        start_deployment(settings, "meadow")
+    assert get_last_deployment(settings) is None
