@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime
 import itertools
 import logging
+import math
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,8 +26,12 @@ __all__ = ["Retention"]
 
 logger = logging.getLogger(__name__)
 
-MARGIN = 1.02
+MARGIN = 1.1
 """More room is made than is needed, so that it is not made for each recording."""
+
+REMEMBER = 3600.0
+"""Seconds for which the best recordings of each tag are remembered: finding them
+among a million detections takes seconds, and new ones are not the oldest."""
 
 
 class Retention:
@@ -74,6 +80,8 @@ class Retention:
         self.min_per_tag = min_per_tag
         self.max_deletions = max_deletions
         self.clock_is_right = clock_is_right
+        self._protected: set[UUID] = set()
+        self._protected_until = -math.inf
 
     def apply(self, store: SqliteStore, now: datetime.datetime | None = None) -> int:
         """Delete what is to go, and return how many recordings went.
@@ -101,18 +109,13 @@ class Retention:
             too_old = now - self.max_age
         if missing <= 0 and too_old is None:
             return
-        protected: set[UUID] | None = None
         kept = KeptRecordings(store.database).oldest_first()
         chosen = 0
         for recording in itertools.islice(kept, 20 * self.max_deletions):
             outdated = too_old is not None and recording.created_on < too_old
             if chosen >= self.max_deletions or not (outdated or missing > 0):
                 return
-            if protected is None:
-                protected = KeptRecordings(store.database).best_of_each_tag(
-                    self.min_per_tag
-                )
-            if recording.id in protected:
+            if recording.id in self._find_protected(store):
                 continue
             chosen += 1
             if recording.path is not None and recording.path.exists():
@@ -128,6 +131,14 @@ class Retention:
                 "away, or lower retention.min_per_tag",
                 self.dirpath,
             )
+
+    def _find_protected(self, store: SqliteStore) -> set[UUID]:
+        now = time.monotonic()
+        if self.min_per_tag and now >= self._protected_until:
+            kept = KeptRecordings(store.database)
+            self._protected = kept.best_of_each_tag(self.min_per_tag)
+            self._protected_until = now + REMEMBER
+        return self._protected
 
     def _missing_bytes(self) -> float:
         if not self.min_free_bytes:

@@ -247,30 +247,20 @@ class RecordingLedger(Store):
     def counts(self) -> StoreCounts:
         """Return how much is in the store."""
         with self.database.reading() as connection:
-            states: dict[str, int] = dict(
-                connection.execute(
-                    "SELECT state, count(*) FROM recording GROUP BY state"
-                ).fetchall()
+            totals: dict[str, int] = dict(
+                connection.execute("SELECT name, count FROM total").fetchall()
             )
-            totals = connection.execute(
-                "SELECT (SELECT count(*) FROM model_output), "
-                "(SELECT count(*) FROM detection), "
-                "(SELECT max(created_on) FROM recording), "
+            last_recording, last_detection = connection.execute(
+                "SELECT (SELECT max(created_on) FROM recording), "
                 "(SELECT created_on FROM recording WHERE number = (SELECT recording "
                 "FROM model_output WHERE number = (SELECT max(output) FROM detection)))"
             ).fetchone()
-        outputs, detections, last_recording, last_detection = totals
+        states = ("undecided", "kept", "deleted", "set_aside", "missing")
         return StoreCounts(
-            recordings=sum(states.values()),
-            undecided=states.get("undecided", 0),
-            kept=states.get("kept", 0),
-            deleted=states.get("deleted", 0),
-            set_aside=states.get("set_aside", 0),
-            missing=states.get("missing", 0),
-            model_outputs=outputs,
-            detections=detections,
+            recordings=sum(totals[state] for state in states),
             last_recording_on=_optional(last_recording),
             last_detection_on=_optional(last_detection),
+            **totals,
         )
 
     def _note(

@@ -104,6 +104,40 @@ CREATE TABLE loss (
     PRIMARY KEY (day, kind, reason)
 ) WITHOUT ROWID;
 
+-- How many rows there are of what, kept current by the triggers below: counting a
+-- million detections takes a second, and it is asked for often.
+CREATE TABLE total (
+    name  TEXT PRIMARY KEY,
+    count INTEGER NOT NULL
+) WITHOUT ROWID;
+INSERT INTO total (name, count) VALUES
+    ('undecided', 0), ('kept', 0), ('deleted', 0), ('set_aside', 0), ('missing', 0),
+    ('model_outputs', 0), ('detections', 0);
+
+CREATE TRIGGER recording_inserted AFTER INSERT ON recording BEGIN
+    UPDATE total SET count = count + 1 WHERE name = new.state;
+END;
+CREATE TRIGGER recording_decided AFTER UPDATE OF state ON recording
+WHEN old.state != new.state BEGIN
+    UPDATE total SET count = count - 1 WHERE name = old.state;
+    UPDATE total SET count = count + 1 WHERE name = new.state;
+END;
+CREATE TRIGGER recording_removed AFTER DELETE ON recording BEGIN
+    UPDATE total SET count = count - 1 WHERE name = old.state;
+END;
+CREATE TRIGGER model_output_inserted AFTER INSERT ON model_output BEGIN
+    UPDATE total SET count = count + 1 WHERE name = 'model_outputs';
+END;
+CREATE TRIGGER model_output_removed AFTER DELETE ON model_output BEGIN
+    UPDATE total SET count = count - 1 WHERE name = 'model_outputs';
+END;
+CREATE TRIGGER detection_inserted AFTER INSERT ON detection BEGIN
+    UPDATE total SET count = count + 1 WHERE name = 'detections';
+END;
+CREATE TRIGGER detection_removed AFTER DELETE ON detection BEGIN
+    UPDATE total SET count = count - 1 WHERE name = 'detections';
+END;
+
 -- Up to which model output each summary has counted.
 CREATE TABLE summary (
     name          TEXT PRIMARY KEY,
