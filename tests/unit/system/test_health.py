@@ -162,6 +162,20 @@ def test_an_old_report_does_not_count_as_recording(settings, monkeypatch):
     assert any("beat has failed" in problem for problem in found["problems"])
 
 
+@pytest.mark.parametrize(
+    ("report", "recording"),
+    [
+        ({"recording": True}, True),
+        ({"recording": False, "capturing": True}, True),
+        ({"recording": False, "capturing": True, "waiting_on_purpose": True}, False),
+        ({"recording": False, "capturing": False}, False),
+    ],
+)
+def test_between_two_recordings_the_sensor_records_too(settings, report, recording):
+    write_recorder_status(settings, **report)
+    assert is_recording(status(settings)) is recording
+
+
 def test_messages_are_counted_by_destination(settings):
     store = store_of(settings)
     store.get_current_deployment()

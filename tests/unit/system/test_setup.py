@@ -12,7 +12,13 @@ from pathlib import Path
 import pytest
 
 from acoupi.errors import ConfigurationError
-from acoupi.system import CeleryConfig, Settings, load_config, setup_program
+from acoupi.system import (
+    CeleryConfig,
+    Settings,
+    list_programs,
+    load_config,
+    setup_program,
+)
 from acoupi.system.configuration import (
     ManagedConfigurationError,
     NotSetUpError,
@@ -342,6 +348,13 @@ def test_a_schema_that_writes_what_it_does_not_read_is_refused():
 
     with pytest.raises(InvalidConfigurationError, match="would be stored"):
         _validated(Odd, {})
+
+
+@pytest.mark.parametrize("entry", list_programs(), ids=lambda entry: entry.name)
+def test_every_program_that_ships_can_be_set_up_without_a_question(settings, entry):
+    config = setup_program(settings, entry.module)
+    assert load_config(settings) == config
+    assert set(tree(settings.home)) == LAYOUT
 
 
 def test_the_stored_configuration_is_complete_and_readable(settings):

@@ -171,6 +171,13 @@ def test_the_recorder_comes_first_and_the_model_is_sacrificed(settings):
     assert "MemoryMax=" in model
 
 
+def test_a_worker_that_does_everything_is_neither_preferred_nor_sacrificed(settings):
+    text = units_of(settings, workers=ALONE)["acoupi-worker-acoupi.service"]
+    assert "char-alsa" in text
+    for directive in ("Nice=", "OOMScoreAdjust=", "MemoryMax="):
+        assert directive not in text
+
+
 def test_a_broker_that_dies_takes_nobody_with_it(settings):
     for name, text in units_of(settings).items():
         if name.startswith("acoupi-worker"):
