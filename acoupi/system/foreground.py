@@ -22,6 +22,7 @@ from acoupi.system.configuration import (
 )
 from acoupi.system.launcher import Launcher, LauncherLock, Role
 from acoupi.system.live import LiveView
+from acoupi.system.notify import ServiceNotifier
 from acoupi.system.programs import load_program
 from acoupi.system.settings import HOME_VARIABLE
 from acoupi.system.vigilance import SUPERVISED_VARIABLE
@@ -86,6 +87,7 @@ def run_in_foreground(
     celery = load_celery_config(settings)
     for folder in (settings.run_dir, settings.log_dir):
         folder.mkdir(parents=True, exist_ok=True)
+    notifier = ServiceNotifier(dict(os.environ))
     with (
         _environment(
             {
@@ -93,12 +95,15 @@ def run_in_foreground(
                 HOME_VARIABLE: str(settings.home),
                 # The launcher restarts a worker that ends itself because it hangs.
                 SUPERVISED_VARIABLE: "1",
+                # The service manager hears the launcher only.
+                "NOTIFY_SOCKET": None,
             }
         ),
         LauncherLock(settings.run_dir / "launcher.lock") as lock,
     ):
         cast = _Cast(settings, program.get_worker_config().workers, lock)
-        processes.preload()
+        if layout == "compact":
+            processes.preload()
         processes.rehearse(settings)
         broker = None
         if celery.broker_url is None and find_server() is None:
@@ -110,7 +115,7 @@ def run_in_foreground(
                 broker = Broker(settings.broker_socket, settings.log_dir / "broker.log")
                 broker.start()
         viewer = cast.viewer(config, out or sys.stdout) if view else None
-        launcher = Launcher(actors, broker, viewer, cast.closing(), report)
+        launcher = Launcher(actors, broker, viewer, cast.closing(), report, notifier)
         try:
             launcher.run()
         finally:
@@ -120,18 +125,22 @@ def run_in_foreground(
 
 
 @contextlib.contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
-    """Set environment variables for a while."""
+def _environment(values: dict[str, str | None]) -> Iterator[None]:
+    """Set environment variables for a while; None removes one."""
     former = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
+    _set_variables(values)
     try:
         yield
     finally:
-        for name, value in former.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        _set_variables(former)
+
+
+def _set_variables(values: dict[str, str | None]) -> None:
+    for name, value in values.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from acoupi.errors import AcoupiError
+from acoupi.system.notify import ServiceNotifier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -170,6 +171,8 @@ class Launcher:
         A role that runs once when the others have ended, for a few seconds at most.
     report
         Called with one line about what a person should know.
+    notifier
+        Tells the service manager, when there is one, that the roles are looked after.
     """
 
     def __init__(
@@ -179,12 +182,14 @@ class Launcher:
         viewer: Role | None = None,
         closing: Role | None = None,
         report: Callable[[str], None] = logger.warning,
+        notifier: ServiceNotifier | None = None,
     ) -> None:
         self.roles = list(roles)
         self.broker = broker
         self.viewer = viewer
         self.closing = closing
         self.report = report
+        self.notifier = notifier or ServiceNotifier({})
         self._signals = 0
         self._restarts = 0
         self._broker_failures = 0
@@ -205,10 +210,13 @@ class Launcher:
             try:
                 for role in self._all():
                     role.launch()
+                self.notifier.ready("running")
                 while not self._signals:
+                    self.notifier.alive()
                     self._wait(ROUND)
                     self._look_after()
             finally:
+                self.notifier.stopping()
                 self._stop_all()
 
     def stop(self) -> None:

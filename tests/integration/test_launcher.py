@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -15,6 +16,7 @@ from acoupi.errors import AcoupiError
 from acoupi.system import launcher as module
 from acoupi.system.broker import Broker, find_server
 from acoupi.system.launcher import Launcher, LauncherLock, backoff, trim_log
+from acoupi.system.notify import ServiceNotifier
 from acoupi.system.processes import forked_role, spawned_role
 
 WRITE_AND_WAIT = (
@@ -249,6 +251,23 @@ def test_a_fork_that_raises_writes_its_traceback_to_its_log_only(tmp_path, capfd
     assert os.waitstatus_to_exitcode(status) == 1
     assert "inside the role" in log.read_text()
     assert capfd.readouterr().err == ""
+
+
+def test_the_service_manager_hears_of_start_life_and_end(tmp_path):
+    path = tmp_path / "notify"
+    role, file = role_that_waits(tmp_path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(path))
+        manager.settimeout(5)
+        notifier = ServiceNotifier({"NOTIFY_SOCKET": str(path)})
+        run_with(
+            Launcher([role], notifier=notifier),
+            lambda: wait_until(lambda: pids_in(file)),
+        )
+        heard = [manager.recv(1000).decode() for _ in range(3)]
+    assert heard[0].startswith("READY=1")
+    assert heard[1] == "WATCHDOG=1"
+    assert heard[-1] in {"WATCHDOG=1", "STOPPING=1"}
 
 
 def test_one_launcher_at_a_time_runs_a_home(tmp_path):
