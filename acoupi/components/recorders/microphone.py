@@ -111,8 +111,8 @@ class MicrophoneRecorder(ContinuousRecorder):
         if size > MAX_RECORDING_BYTES:
             raise ConfigurationError(
                 f"recording.duration: {duration:g} s at {microphone.samplerate} Hz "
-                f"make {size / 2**30:.1f} GiB, and a WAV file holds less than 4: at most "
-                f"{duration * MAX_RECORDING_BYTES / size:.0f} s are possible"
+                f"make {size / 2**30:.1f} GiB, and a WAV file holds less than 4: "
+                f"at most {duration * MAX_RECORDING_BYTES / size:.0f} s are possible"
             )
         self.microphone = microphone
         self.duration = duration

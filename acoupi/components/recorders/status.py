@@ -28,6 +28,9 @@ STATUS_INTERVAL = 2.0
 LEVEL_INTERVAL = 10.0
 """Seconds over which levels and problems of the microphone are judged."""
 
+REMINDER_INTERVAL = 3600.0
+"""Seconds after which a problem that lasts is logged again."""
+
 
 class StatusReport:
     """Judges the microphone and tells what the recorder is doing.
@@ -47,6 +50,7 @@ class StatusReport:
         """When recording was started."""
         self.problems: list[str] = []
         """What seems wrong with the microphone, for people."""
+        self._told: dict[str, float] = {}
         self._level: float | None = None
         self._peak: float | None = None
         self._level_due = time.monotonic() + LEVEL_INTERVAL / 2
@@ -82,17 +86,20 @@ class StatusReport:
         clock = time.monotonic()
         if writer is not None and clock >= self._level_due:
             self._level_due = clock + LEVEL_INTERVAL
-            self._judge(writer)
+            self._judge(writer, clock)
         if self.path is not None and (now or clock >= self._status_due):
             self._status_due = clock + STATUS_INTERVAL
             write_status(self.path, {**self._describe(writer, clock), **counts})
 
-    def _judge(self, writer: TakeWriter) -> None:
+    def _judge(self, writer: TakeWriter, clock: float) -> None:
         self._level = writer.meter.level_dbfs
         self._peak = writer.meter.peak_dbfs
         problems = writer.meter.problems()
         for problem in problems:
-            if problem not in self.problems:
+            kind = problem.rpartition(": ")[0]
+            last = self._told.get(kind, -REMINDER_INTERVAL)
+            if clock - last >= REMINDER_INTERVAL:
+                self._told[kind] = clock
                 logger.warning("microphone %s: %s", writer.take.identity, problem)
         self.problems = problems
         writer.meter.clear()
