@@ -1,8 +1,8 @@
 """Measure the activity detector: recall, precision, calibration, speed and memory.
 
-Run ``python tests/bench/activity.py`` (two minutes; the tables of the page are of ``--seeds 4``);
-what it prints are the tables of docs/activity.md. ``--fit`` prints the weights of the
-score instead, from scenes that the tables do not use.
+Run ``python tests/bench/activity.py`` (about two minutes). With ``--seeds 4`` it prints
+the tables of docs/activity.md. ``--fit`` prints the weights of the score instead, from
+scenes that the tables do not use.
 """
 
 from __future__ import annotations
