@@ -51,8 +51,11 @@ def run_worker(
     int
         Exit code of the process: 0 after a clean stop.
     """
+    from celery.utils.nodenames import host_format
+
+    _quieten(app)
     controller: Any = app.Worker(
-        hostname=f"{worker.name}@%h",
+        hostname=host_format(f"{worker.name}@%h"),
         queues=",".join(worker.consumed_queues),
         pool=app.conf.worker_pool,
         concurrency=worker.concurrency or 1,
@@ -166,6 +169,14 @@ def _run(options: argparse.Namespace) -> int:
     if options.role == "beat":
         return run_beat(app, **files)
     return run_worker(app, find_worker(app, options.name), **files)
+
+
+def _quieten(app: Celery) -> None:
+    # Two lines for every task, every few seconds for months, wear out a card and say
+    # nothing; failures are still logged.
+    if _log_level(app) == "INFO":
+        for name in ("celery.worker.strategy", "celery.app.trace"):
+            logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _log_level(app: Celery) -> str:
