@@ -29,7 +29,7 @@ format: ## format the code
 
 bench: ## print the figures of the documentation, each beside its limit
 	@scripts/set-up.sh test
-	@for bench in tests/bench/*.py; do echo; echo "## $$bench"; $(BIN)/python $$bench || exit 1; done
+	@for bench in $$(grep -l __main__ tests/bench/*.py); do echo; echo "## $$bench"; $(BIN)/python $$bench || exit 1; done
 
 test-oldest: ## the tests with the oldest versions of the dependencies that are allowed
 	@scripts/set-up.sh test
