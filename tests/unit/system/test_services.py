@@ -63,7 +63,8 @@ def manager(request):
 
 
 @pytest.fixture
-def settings(machine, tmp_path):
+def settings(machine, tmp_path, monkeypatch):
+    monkeypatch.setattr("acoupi.system.broker.find_server", lambda: "/a/server")
     settings = Settings(tmp_path / "home")
     setup_program(settings, "acoupi.programs.default")
     return settings
@@ -208,6 +209,15 @@ def test_nothing_is_installed_for_a_configuration_that_is_not_valid(
         start_program(settings, manager)
     assert not manager.unit_dir.exists()
     assert calls(machine) == []
+
+
+def test_a_missing_server_for_the_broker_is_named_before_anything_is_installed(
+    settings, machine, manager, monkeypatch
+):
+    monkeypatch.setattr("acoupi.system.broker.find_server", lambda: None)
+    with pytest.raises(ServiceError, match="redis-server"):
+        start_program(settings, manager)
+    assert not manager.unit_dir.exists()
 
 
 def test_stopping_what_was_never_started_says_so(settings, machine, manager):
