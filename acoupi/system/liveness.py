@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from acoupi.system.services import ServiceError, ServiceManager, home_in_unit
+from acoupi.system.systemctl import ServiceError, ServiceManager, home_in_unit
 
 if TYPE_CHECKING:
     from acoupi.system.settings import Settings

@@ -7,14 +7,11 @@ keeps running after the logout (lingering).
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from acoupi.errors import AcoupiError
 from acoupi.system.configuration import (
     load_celery_config,
     load_config,
@@ -24,6 +21,7 @@ from acoupi.system.configuration import (
 from acoupi.system.files import write_durably
 from acoupi.system.programs import load_program
 from acoupi.system.settings import Settings
+from acoupi.system.systemctl import ServiceError, ServiceManager, home_in_unit
 from acoupi.system.units import TARGET, UnitScope, render_units, writable_paths
 
 if TYPE_CHECKING:
@@ -32,122 +30,14 @@ if TYPE_CHECKING:
 __all__ = [
     "ServiceError",
     "ServiceManager",
-    "home_in_unit",
     "install_units",
     "restart_program",
     "start_program",
     "stop_program",
 ]
 
-SYSTEM_UNITS = Path("/etc/systemd/system")
-"""Where an administrator's system units are, systemd.unit(5)."""
-
-RUNNING_SYSTEMD = Path("/run/systemd/system")
-"""Exists while systemd is the init system, sd_booted(3)."""
-
-_PATIENCE = 120.0
-"""Seconds that systemctl may take; stopping waits for running tasks."""
-
-
-class ServiceError(AcoupiError):
-    """The sensor's services cannot be started or stopped."""
-
-
-class ServiceManager:
-    """Talks to systemd through ``systemctl``.
-
-    Parameters
-    ----------
-    system : bool, optional
-        The system's manager or the user's own. Default: the system's for root.
-    """
-
-    def __init__(self, system: bool | None = None) -> None:
-        self.system = os.geteuid() == 0 if system is None else system
-
-    @property
-    def unit_dir(self) -> Path:
-        """Where the units are installed."""
-        if self.system:
-            return SYSTEM_UNITS
-        config = os.environ.get("XDG_CONFIG_HOME")
-        return (Path(config) if config else Path.home() / ".config") / "systemd/user"
-
-    @property
-    def available(self) -> bool:
-        """Whether there is a systemd to talk to."""
-        return RUNNING_SYSTEMD.is_dir() and shutil.which("systemctl") is not None
-
-    def require(self, settings: Settings) -> None:
-        """Raise an error that names the other ways when there is no systemd.
-
-        Raises
-        ------
-        ServiceError
-            When there is none.
-        """
-        if not self.available:
-            raise ServiceError(
-                "systemd does not run on this machine: run the sensor in the "
-                "foreground with `acoupi run`, or in the background with "
-                f"{settings.start_script} and {settings.stop_script}"
-            )
-
-    def call(self, *arguments: str) -> str:
-        """Run ``systemctl`` and return what it prints.
-
-        Raises
-        ------
-        ServiceError
-            With what systemctl said, when it fails.
-        """
-        command = ["systemctl", *([] if self.system else ["--user"]), *arguments]
-        try:
-            done = subprocess.run(
-                command,
-                check=False,
-                capture_output=True,
-                text=True,
-                timeout=_PATIENCE,
-                env=self._environment(),
-            )
-        except subprocess.TimeoutExpired as error:
-            raise ServiceError(
-                f"`{' '.join(command)}` did not end within {_PATIENCE:g} s"
-            ) from error
-        except OSError as error:
-            raise ServiceError(f"systemctl cannot be run: {error.strerror}") from error
-        if done.returncode != 0:
-            said = (done.stderr or done.stdout).strip() or f"code {done.returncode}"
-            raise ServiceError(f"`{' '.join(command)}` failed: {said}")
-        return done.stdout
-
-    def show(self, units: Sequence[str]) -> dict[str, dict[str, str]]:
-        """Return state, process and restarts of units by name."""
-        properties = "Id,ActiveState,SubState,MainPID,NRestarts,ActiveEnterTimestamp"
-        text = self.call("show", f"--property={properties}", *units)
-        found: dict[str, dict[str, str]] = {}
-        for block in text.strip().split("\n\n"):
-            values = dict(
-                line.split("=", 1) for line in block.splitlines() if "=" in line
-            )
-            if "Id" in values:
-                found[values["Id"]] = values
-        return found
-
-    def is_active(self) -> bool:
-        """Tell whether the sensor's target is active."""
-        try:
-            return self.call("is-active", TARGET).strip() == "active"
-        except ServiceError:
-            return False
-
-    def _environment(self) -> dict[str, str]:
-        environment = dict(os.environ)
-        if not self.system:
-            # A login without a session (su, cron) does not say where the manager is.
-            environment.setdefault("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}")
-        return environment
+_PATIENCE = 30.0
+"""Seconds that loginctl may take."""
 
 
 def start_program(
@@ -321,18 +211,6 @@ def _require_own(settings: Settings, manager: ServiceManager) -> None:
         f"the services that run here are those of {installed}: stop them first with "
         f"`ACOUPI_HOME={installed} acoupi stop`, or point ACOUPI_HOME to that home"
     )
-
-
-def home_in_unit(unit: Path) -> str | None:
-    """Return the home that a unit file was generated for; None if it is not ours."""
-    try:
-        first = unit.read_text(encoding="utf-8").partition("\n")[0]
-    except (OSError, UnicodeDecodeError):
-        return None
-    before, generated, rest = first.partition("Generated by acoupi for ")
-    if before != "# " or not generated:
-        return None
-    return rest.removesuffix(": the next start replaces it.")
 
 
 def _enable_lingering() -> list[str]:

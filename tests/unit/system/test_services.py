@@ -17,9 +17,9 @@ from acoupi.system import (
     start_program,
     stop_program,
 )
-from acoupi.system import services as services_module
+from acoupi.system import systemctl as systemctl_module
 from acoupi.system.liveness import observe_processes
-from acoupi.system.services import ServiceError, ServiceManager
+from acoupi.system.systemctl import ServiceError, ServiceManager
 
 # Stands for systemctl: notes its arguments and keeps the target's state in a file.
 SYSTEMCTL = """#!/usr/bin/env bash
@@ -50,8 +50,8 @@ def machine(tmp_path, monkeypatch):
         (tools / name).write_text(text)
         (tools / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
-    monkeypatch.setattr(services_module, "RUNNING_SYSTEMD", tmp_path)
-    monkeypatch.setattr(services_module, "SYSTEM_UNITS", tmp_path / "etc")
+    monkeypatch.setattr(systemctl_module, "RUNNING_SYSTEMD", tmp_path)
+    monkeypatch.setattr(systemctl_module, "SYSTEM_UNITS", tmp_path / "etc")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("ACOUPI_HOME", str(tmp_path / "home"))
     return tools
@@ -188,7 +188,7 @@ def test_a_stopped_sensor_of_another_home_gives_way(
 
 
 def test_without_systemd_the_other_ways_are_named(settings, monkeypatch, tmp_path):
-    monkeypatch.setattr(services_module, "RUNNING_SYSTEMD", tmp_path / "gone")
+    monkeypatch.setattr(systemctl_module, "RUNNING_SYSTEMD", tmp_path / "gone")
     for action in (start_program, stop_program, restart_program):
         with pytest.raises(ServiceError, match="acoupi run") as caught:
             action(settings)
