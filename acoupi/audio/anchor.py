@@ -92,8 +92,8 @@ class StreamClock:
         """How often the driver said that frames were lost."""
         self.settled = 0
         """Frames before this number are judged: no loss will be found among them."""
-        self._arrival = _Baseline(samplerate)
-        self._taking = _Baseline(samplerate)
+        self._arrival = _Baseline(samplerate, tolerance)
+        self._taking = _Baseline(samplerate, tolerance)
         self._date = Line(0, 0.0, 0.0)
         self._suspicion: _Suspicion | None = None
         self._dated = False
@@ -236,8 +236,9 @@ class _Baseline:
     A straight line through the minima of the latest windows (least squares).
     """
 
-    def __init__(self, samplerate: int) -> None:
+    def __init__(self, samplerate: int, tolerance: float) -> None:
         self.samplerate = samplerate
+        self.tolerance = tolerance
         self.noise = 0.0
         self._line: Line | None = None
         self._minima: deque[tuple[int, float]] = deque(maxlen=FITTED_WINDOWS)
@@ -268,7 +269,7 @@ class _Baseline:
             return False
         if self._line is not None:
             innovation = self._minimum - self.predict(frame)
-            if innovation < -TOLERANCE:
+            if innovation < -self.tolerance:
                 # Frames came earlier than was thought possible: begin anew from there.
                 self._minima.clear()
             else:
@@ -284,10 +285,15 @@ class _Baseline:
         offset = sum(offset for _, offset in self._minima) / count
         if count < TRUSTED_WINDOWS:
             return Line(frame, offset, 0.0)
-        spread = sum((at - frame) ** 2 for at, _ in self._minima)
-        slope = sum((at - frame) * (value - offset) for at, value in self._minima)
-        slope *= self.samplerate / spread
-        return Line(frame, offset, max(-MAX_SKEW, min(MAX_SKEW, slope)))
+        times = [(at - frame) / self.samplerate for at, _ in self._minima]
+        offsets = [value - offset for _, value in self._minima]
+        spread = sum(time * time for time in times)
+        slope = sum(t * o for t, o in zip(times, offsets, strict=True)) / spread
+        rest = sum((o - slope * t) ** 2 for t, o in zip(times, offsets, strict=True))
+        # As much of the slope as is beyond chance: twice its standard error.
+        doubt = 2 * math.sqrt(rest / (count - 2) / spread)
+        slope = math.copysign(min(MAX_SKEW, max(0.0, abs(slope) - doubt)), slope)
+        return Line(frame, offset, slope)
 
 
 class NominalClock:
