@@ -19,6 +19,11 @@ from acoupi.system.launcher import Launcher, LauncherLock, backoff, trim_log
 from acoupi.system.notify import ServiceNotifier
 from acoupi.system.processes import forked_role, spawned_role
 
+# The tests act on the launcher from a thread while it forks; on a sensor it has none.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*multi-threaded, use of fork:DeprecationWarning"
+)
+
 WRITE_AND_WAIT = (
     "import os,sys,time,pathlib;"
     "p=pathlib.Path(sys.argv[1]);p.open('a').write(f'{os.getpid()}\\n');"

@@ -145,6 +145,7 @@ def test_lines_have_time_band_length_score_and_label_in_the_sensors_time_zone(
         "21:00:00.5      2.0-4.0 kHz   0.25 s  score 0.80  2-4 kHz\n"
     )
     assert "\x1b" not in out.getvalue()
+    view.finish()
 
 
 def test_on_a_terminal_the_progress_line_is_redrawn_in_place(store, path, tmp_path):
@@ -164,6 +165,7 @@ def test_on_a_terminal_the_progress_line_is_redrawn_in_place(store, path, tmp_pa
         assert part in last
     assert "level -43 dBFS" in last
     assert "silence" in last
+    view.finish()
 
 
 def test_elsewhere_progress_is_a_line_now_and_then(store, path, tmp_path):
