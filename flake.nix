@@ -29,7 +29,7 @@
         acoupi = pkgs.python3Packages.toPythonApplication (
           pkgs.python3Packages.callPackage ./nix/package.nix { }
         );
-        options-doc = import ./nix/options-doc.nix { inherit pkgs; };
+        options-doc = pkgs.writeText "options.md" (import ./nix/options-doc.nix { inherit lib; });
         default = acoupi;
       });
 

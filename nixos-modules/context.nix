@@ -42,6 +42,9 @@ rec {
   isKnown = programs ? ${cfg.program};
   program = catalogues.find programs cfg.program;
   inherit (program) workers;
+  catalogueFile = lib.findFirst (
+    file: (catalogues.read file).programs ? ${cfg.program}
+  ) ./catalogue.json (lib.reverseList cfg.catalogues);
 
   setting = schemas.classify program.schema program.schema;
   settings = schemas.prune program.schema setting cfg.settings;

@@ -31,12 +31,15 @@ let
           --managed-by "NixOS (services.acoupi in the system's configuration)" \
           --key-prefix services.acoupi.settings \
           --refuse-literal-secrets
+        acoupi catalogue ${lib.escapeShellArg cfg.program} >now.json
+        python3 ${./compare-catalogues.py} ${context.catalogueFile} now.json
         patchShebangs --host "$out/bin"
       '';
 
   # Files are linked, not directories: deployments and logs are beside them.
   link = pkgs.writeShellScript "acoupi-link-home" ''
     set -euo pipefail
+    cd "$ACOUPI_HOME"
     mkdir -p bin config data log run
     cd ${rendered}
     find . -type f -print0 | while IFS= read -r -d "" file; do
@@ -47,6 +50,7 @@ let
   # `acoupi setup` owns the home; only the interpreter's path follows the system.
   setUp = pkgs.writeShellScript "acoupi-set-up-home" ''
     set -euo pipefail
+    cd "$ACOUPI_HOME"
     mkdir -p bin config data log run
     [[ ! -L config/managed ]] || rm config/managed
     if [[ -L config/name || ! -e config/name ]]; then
@@ -102,7 +106,7 @@ in
 {
   config = lib.mkIf cfg.enable {
     services.acoupi = {
-      rendered = rendered;
+      inherit rendered;
       celery.log_level = lib.mkDefault cfg.logLevel;
       settings = lib.mkMerge [
         (lib.mkIf (context.has [
@@ -117,61 +121,65 @@ in
 
     system.checks = [ rendered ];
 
-    systemd.mounts = lib.mkIf (cfg.temporaryAudioSize != null) [
-      {
-        description = "Acoustic sensor: recordings that wait for a decision";
-        what = "tmpfs";
-        where = context.temporary;
-        type = "tmpfs";
-        options = "mode=0755,size=${cfg.temporaryAudioSize},nosuid,nodev,noexec,noatime";
-      }
-    ];
-
-    systemd.services.acoupi-setup = {
-      description = "Acoustic sensor: home";
-      unitConfig.RequiresMountsFor = [ cfg.home ] ++ context.unitContext.mounts;
-      inherit environment;
-      path = [
-        pkgs.bash
-        pkgs.coreutils
-        pkgs.findutils
-        pkgs.gnugrep
+    systemd = {
+      mounts = lib.mkIf (cfg.temporaryAudioSize != null) [
+        {
+          description = "Acoustic sensor: recordings that wait for a decision";
+          what = "tmpfs";
+          where = context.temporary;
+          type = "tmpfs";
+          options = "mode=0755,size=${cfg.temporaryAudioSize},nosuid,nodev,noexec,noatime";
+        }
       ];
-      serviceConfig =
-        hardening.relaxedBy [
-          "generatedCode"
-          "procfs"
-        ]
-        // oneshot
-        // removeAttrs inHome [ "LoadCredential" ]
-        // {
-          # The directories outside of the home are root's to make.
-          ExecStartPre = "+${root}";
-          ExecStart = if cfg.mutableConfiguration then setUp else link;
-        };
-    };
 
-    systemd.services.acoupi-deployment = lib.mkIf (cfg.deployment != null) {
-      description = "Acoustic sensor: deployment";
-      wantedBy = [ "acoupi.target" ];
-      wants = [ "acoupi-setup.service" ];
-      after = [ "acoupi-setup.service" ];
-      before = map (name: "${name}.service") (context.units.serviceNames context.workers);
-      unitConfig.RequiresMountsFor = [ cfg.home ];
-      inherit environment;
-      serviceConfig =
-        hardening.relaxedBy [
-          "generatedCode"
-          "procfs"
-          "network"
-        ]
-        // oneshot
-        // inHome
-        // {
-          ExecStart = deploy;
-          # Recording does not wait for ever.
-          TimeoutStartSec = 120;
-        };
+      services.acoupi-setup = {
+        description = "Acoustic sensor: home";
+        unitConfig.RequiresMountsFor = [ cfg.home ] ++ context.unitContext.mounts;
+        inherit environment;
+        path = [
+          pkgs.bash
+          pkgs.coreutils
+          pkgs.findutils
+          pkgs.gnugrep
+        ];
+        serviceConfig =
+          hardening.relaxedBy [
+            "generatedCode"
+            "procfs"
+          ]
+          // oneshot
+          // removeAttrs inHome [ "LoadCredential" ]
+          // {
+            # What is not below /var/lib is root's to make.
+            WorkingDirectory = "-${cfg.home}";
+            ExecStartPre = "+${root}";
+            ExecStart = if cfg.mutableConfiguration then setUp else link;
+          };
+      };
+
+      services.acoupi-deployment = lib.mkIf (cfg.deployment != null) {
+        description = "Acoustic sensor: deployment";
+        wantedBy = [ "acoupi.target" ];
+        wants = [ "acoupi-setup.service" ];
+        after = [ "acoupi-setup.service" ];
+        before = map (name: "${name}.service") (context.units.serviceNames context.workers);
+        unitConfig.RequiresMountsFor = [ cfg.home ];
+        inherit environment;
+        serviceConfig =
+          hardening.relaxedBy [
+            "generatedCode"
+            "procfs"
+            "network"
+          ]
+          // oneshot
+          // inHome
+          // {
+            SupplementaryGroups = context.unitContext.groups;
+            ExecStart = deploy;
+            # Recording does not wait for ever.
+            TimeoutStartSec = 120;
+          };
+      };
     };
   };
 }

@@ -8,6 +8,7 @@
 let
   inherit (lib)
     literalExpression
+    literalMD
     mkEnableOption
     mkOption
     types
@@ -24,7 +25,7 @@ in
     package = mkOption {
       type = types.package;
       default = pkgs.python3Packages.callPackage ../nix/package.nix { };
-      defaultText = literalExpression "the acoupi of this flake, built for `pkgs`";
+      defaultText = literalMD "acoupi as it is here, built with the Python of `pkgs`";
       example = literalExpression "pkgs.python3Packages.acoupi";
       description = "The acoupi to run: a package of a set of Python packages.";
     };
@@ -221,7 +222,7 @@ in
     rendered = mkOption {
       type = types.package;
       readOnly = true;
-      defaultText = literalExpression "the validated files";
+      defaultText = literalMD "the validated files";
       description = ''
         The generated files of the home, which building this validates:
         `nix build .#nixosConfigurations.NAME.config.services.acoupi.rendered`.

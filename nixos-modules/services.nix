@@ -13,48 +13,50 @@ let
 in
 {
   config = lib.mkIf cfg.enable {
-    systemd.targets.acoupi = {
-      description = "Acoustic sensor (${cfg.program})";
-      wantedBy = [ "multi-user.target" ];
-    };
-
-    systemd.slices.acoupi = {
-      description = "Acoustic sensor";
-      sliceConfig = {
-        # The rest of the system stays usable; within, the model goes first.
-        MemoryHigh = "75%";
-        MemoryMax = "85%";
-        TasksMax = 512;
+    systemd = {
+      targets.acoupi = {
+        description = "Acoustic sensor (${cfg.program})";
+        wantedBy = [ "multi-user.target" ];
       };
-    };
 
-    systemd.services =
-      lib.mapAttrs (
-        _: service:
-        service
-        // {
-          path = [ pkgs.bash ];
-          # What is linked into the home is read at the start.
-          restartTriggers = lib.optional (!cfg.mutableConfiguration) cfg.rendered;
-        }
-      ) services
-      // lib.optionalAttrs cfg.redis.createLocally {
-        redis-acoupi = {
-          unitConfig.StartLimitIntervalSec = 0;
-          serviceConfig = {
-            Restart = "always";
-            RestartSec = 1;
-            OOMScoreAdjust = -200;
-            MemoryMax = "128M";
-            Slice = "acoupi.slice";
-            IPAddressDeny = "any";
-            PrivateNetwork = true;
-            ProtectProc = "invisible";
-            ProcSubset = "pid";
-            RestrictAddressFamilies = lib.mkForce [ "AF_UNIX" ];
-          };
+      slices.acoupi = {
+        description = "Acoustic sensor";
+        sliceConfig = {
+          # The rest of the system stays usable; within, the model goes first.
+          MemoryHigh = "75%";
+          MemoryMax = "85%";
+          TasksMax = 512;
         };
       };
+
+      services =
+        lib.mapAttrs (
+          _: service:
+          service
+          // {
+            path = [ pkgs.bash ];
+            # What is linked into the home is read at the start.
+            restartTriggers = lib.optional (!cfg.mutableConfiguration) cfg.rendered;
+          }
+        ) services
+        // lib.optionalAttrs cfg.redis.createLocally {
+          redis-acoupi = {
+            unitConfig.StartLimitIntervalSec = 0;
+            serviceConfig = {
+              Restart = "always";
+              RestartSec = 1;
+              OOMScoreAdjust = -200;
+              MemoryMax = "128M";
+              Slice = "acoupi.slice";
+              IPAddressDeny = "any";
+              PrivateNetwork = true;
+              ProtectProc = "invisible";
+              ProcSubset = "pid";
+              RestrictAddressFamilies = lib.mkForce [ "AF_UNIX" ];
+            };
+          };
+        };
+    };
 
     services.redis.servers.acoupi = lib.mkIf cfg.redis.createLocally {
       enable = true;
