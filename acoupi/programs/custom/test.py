@@ -140,15 +140,13 @@ class TestProgram(DetectionProgram[TestConfiguration]):
             )
 
     def worker_started(self, queues: Sequence[str]) -> None:
-        """Forget the notes of a former run, and try keeping at once."""
+        """Forget the notes of a former run."""
         directory = _notes(self.run_dir)
         if directory is not None:
             for step, task in _TASKS.items():
                 if self.get_queue(task) in queues:
                     (directory / f"{step}.json").unlink(missing_ok=True)
         super().worker_started(queues)
-        if self.get_queue("file_management_task") in queues:
-            self.call("file_management_task")
 
     def _watched(self, step: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return the function, leaving a note of how each run went."""

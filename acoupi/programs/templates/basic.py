@@ -28,8 +28,11 @@ FILE_MANAGEMENT_INTERVAL = 30.0
 LONGEST_HARVEST_INTERVAL = 10.0
 """Seconds at most for which a finished recording waits to be handed on."""
 
-RECONCILE_INTERVAL = 300.0
+RECONCILE_INTERVAL = 60.0
 """Seconds between two searches for what was forgotten."""
+
+RECONCILE_PATIENCE = 120.0
+"""Seconds that a recording waits for its analysis before it is rung for again."""
 
 
 class BasicProgram(AcoupiProgram[BasicConfig], Generic[BasicConfig]):
@@ -206,6 +209,7 @@ class BasicProgram(AcoupiProgram[BasicConfig], Generic[BasicConfig]):
             ring=self._ring_again,
             required_models=self.get_required_models(config),
             logger=self.logger.getChild("reconcile"),
+            patience=RECONCILE_PATIENCE,
             count_waiting=self._count_waiting,
         )
 
@@ -238,8 +242,10 @@ class BasicProgram(AcoupiProgram[BasicConfig], Generic[BasicConfig]):
         recorder = self._continuous_recorder(queues)
         if recorder is not None:
             recorder.start(self._get_deployment, self._conditions)
-        if self.get_queue("reconcile_task") in queues:
-            self.call("reconcile_task")
+        for name in ("file_management_task", "reconcile_task"):
+            # What a power cut left is looked at now, not when it is next due.
+            if self.get_queue(name) in queues:
+                self.call(name)
 
     def worker_stopping(self, queues: Sequence[str]) -> None:
         """Stop recording, and store what was recorded until now."""
