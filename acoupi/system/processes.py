@@ -40,13 +40,34 @@ __all__ = [
 ]
 
 _SHARED = (
+    "billiard.pool",
+    "celery.app.amqp",
+    "celery.app.control",
+    "celery.app.events",
+    "celery.app.log",
+    "celery.app.routes",
     "celery.apps.beat",
     "celery.apps.worker",
     "celery.concurrency.thread",
+    "celery.events.dispatcher",
+    "celery.events.receiver",
+    "celery.worker.autoscale",
+    "celery.worker.components",
+    "celery.worker.consumer",
+    "celery.worker.strategy",
+    "kombu.mixins",
     "kombu.transport.redis",
+    "acoupi.components.recorders.microphone",
+    "acoupi.components.saving.managers",
+    "acoupi.components.saving.retention",
+    "acoupi.components.stores.sqlite",
     "acoupi.system.apps",
+    "acoupi.system.bootsteps",
     "acoupi.system.roles",
     "acoupi.system.scheduler",
+    "acoupi.tasks.keep",
+    "acoupi.tasks.reconcile",
+    "acoupi.tasks.record",
 )
 """What every role imports sooner or later. Neither numpy nor a sound library: the
 recorder does without the first, and the second must not cross a fork."""
