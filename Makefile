@@ -37,7 +37,7 @@ test-oldest: ## the tests with the oldest versions of the dependencies that are 
 
 soak-capture: ## ten minutes of recording at 48 and 384 kHz: no sample lost or doubled
 	@scripts/set-up.sh test
-	$(BIN)/python -m pytest -m slow tests/integration -s
+	$(BIN)/python tests/bench/capture.py --samplerate 48000 --samplerate 384000 --seconds 610 --load 2 --late 5
 
 clean: ## remove what was built (not recordings)
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
