@@ -103,7 +103,8 @@ class Condition:
         for name, since in running:
             if now - since > self._task_limit:
                 return f"task {name} has been running for {now - since:.0f} s"
-        if self._needs_broker:
+        # A task may hold the consumer up for as long as it may run.
+        if self._needs_broker and not running:
             if connected and silence > self.CONSUMER_SILENCE:
                 return f"the consumer has not turned for {silence:.0f} s"
             if not connected and silence > self.WITHOUT_BROKER:

@@ -33,6 +33,14 @@ PAUSE_AFTER_FAILURE = 5.0
 each wait for a broker that is down."""
 
 
+MOST_WAITING = 5000
+"""Tasks that may wait in a queue before it is rung for no more: some 8 MB of broker
+memory. The store knows the rest."""
+
+COUNT_EVERY = 50
+"""Rings between two counts of what waits."""
+
+
 class Doorbell:
     """Queues tasks, without ever raising.
 
@@ -54,6 +62,8 @@ class Doorbell:
         self._lock = threading.Lock()
         self._silent_until: float | None = None
         self._unheard = 0
+        self._rings: dict[str, int] = {}
+        self._crowded: set[str] = set()
 
     def ring(self, task: Task[Any, Any], *arguments: object) -> bool:
         """Queue the task with these arguments.
@@ -75,6 +85,38 @@ class Doorbell:
             return False
         self._note_success()
         return True
+
+    def ring_for(self, task: Task[Any, Any], queue: str, value: object) -> bool:
+        """Queue the task with a value, unless too much waits in its queue already.
+
+        Returns
+        -------
+        bool
+            Whether it was queued.
+        """
+        if self._is_crowded(task.app, queue):
+            return False
+        return self.ring(task, value)
+
+    def _is_crowded(self, app: Celery, queue: str) -> bool:
+        with self._lock:
+            rings = self._rings.get(queue, 0)
+            self._rings[queue] = rings + 1
+            was_crowded = queue in self._crowded
+            silent = self._silent_until is not None
+        if rings % COUNT_EVERY or silent:
+            return was_crowded
+        waiting = self.count_waiting(app, [queue])
+        crowded = waiting is not None and waiting >= MOST_WAITING
+        with self._lock:
+            (self._crowded.add if crowded else self._crowded.discard)(queue)
+        if crowded and not was_crowded:
+            self._logger.warning(
+                "%d tasks wait in queue %s: it is rung for again when they are done",
+                waiting,
+                queue,
+            )
+        return crowded
 
     def count_waiting(self, app: Celery, queues: Sequence[str]) -> int | None:
         """Return how many tasks wait in some queues.

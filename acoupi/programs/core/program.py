@@ -343,7 +343,11 @@ class AcoupiProgram(ABC, Generic[C]):
     def _hand_on(self, entry: _Entry, result: object) -> bool:
         if result is None:
             return True
-        rung = [self._doorbell.ring(c.task, result) for c in entry.callbacks]
+        names = [callback.task.name for callback in entry.callbacks]
+        rung = [
+            self._doorbell.ring_for(self.tasks[name], self.get_queue(name), result)
+            for name in names
+        ]
         return all(rung)
 
 

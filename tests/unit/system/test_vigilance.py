@@ -47,6 +47,14 @@ def test_a_consumer_that_stops_turning_is_ill(clock):
     assert worker.illness() == "the consumer has not turned for 21 s"
 
 
+def test_a_consumer_that_waits_for_a_running_task_is_well(clock):
+    worker = condition(clock)
+    worker.consumer_turned()
+    worker.task_began("1", "x")
+    clock.now += 90
+    assert worker.illness() is None
+
+
 def test_looking_for_the_broker_is_allowed_for_minutes_not_for_ever(clock):
     worker = condition(clock)
     clock.now += Condition.WITHOUT_BROKER - 1

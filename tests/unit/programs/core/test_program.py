@@ -398,6 +398,29 @@ def test_a_broker_that_is_down_costs_a_moment_and_no_exception(app, tmp_path):
     assert taken < datetime.timedelta(seconds=5)
 
 
+def empty(app):
+    # Queues in memory are the process', not the app's.
+    with app.connection_for_write() as connection:
+        connection.default_channel.queue_purge("celery")
+
+
+def test_a_queue_that_nobody_empties_is_not_filled_for_ever(app, monkeypatch, caplog):
+    monkeypatch.setattr("acoupi.programs.core.doorbell.MOST_WAITING", 120)
+    app.conf.update(task_always_eager=False, broker_url="memory://")
+
+    def make():
+        yield from range(500)
+
+    program = build(app, lambda p: p.add_task(make, callbacks=[print]))
+    program.tasks["make"]()
+    assert program.count_waiting_callbacks("make") == 150
+    assert caplog.text.count("150 tasks wait in queue celery") == 1
+    empty(app)
+    program.tasks["make"]()
+    assert program.count_waiting_callbacks("make") == 150
+    empty(app)
+
+
 def test_the_run_directory_comes_from_the_app(app):
     program = build(app, lambda program: None)
     assert program.run_dir is None
