@@ -174,6 +174,8 @@ class PredictedTag:
     """Within [0, 1]."""
 
     def __post_init__(self) -> None:
+        # models give numpy's numbers, which neither JSON nor sqlite takes for numbers
+        object.__setattr__(self, "confidence_score", float(self.confidence_score))
         if not 0 <= self.confidence_score <= 1:
             raise ValueError(
                 f"confidence_score is {self.confidence_score}: must be within [0, 1]"
