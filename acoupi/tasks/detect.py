@@ -7,6 +7,7 @@ import logging
 import uuid
 from typing import TYPE_CHECKING
 
+from acoupi.components.stores.errors import DatabaseError
 from acoupi.errors import AcoupiError
 
 if TYPE_CHECKING:
@@ -150,7 +151,12 @@ class _Detector:
             )
             return
         try:
-            output = self._analyse(model, recording)
+            self._store(self._analyse(model, recording))
+        except DatabaseError:
+            # the disk's fault, not the model's: the attempt does not count
+            with contextlib.suppress(Exception):
+                self.store.withdraw_attempt(recording, model.name)
+            raise
         except Exception as error:
             self.logger.exception(
                 "%s failed on %s (attempt %d of %d)",
@@ -162,8 +168,6 @@ class _Detector:
             if attempt == self.max_attempts:
                 reason = f"raised {type(error).__name__}: {error}"
                 self._give_up(model, recording, reason)
-            return
-        self._store(output)
 
     def _give_up(
         self, model: types.Model, recording: data.Recording, reason: str
@@ -187,18 +191,12 @@ class _Detector:
 
     def _store(self, output: data.ModelOutput) -> None:
         messages = list(self._build_messages(output))
-        try:
-            with self.store.transaction():
-                if not self.store.store_model_output(output):
-                    return
-                if self.message_store is not None:
-                    for message in messages:
-                        self.message_store.store_message(message)
-        except Exception:
-            # the disk's fault, not the model's: the attempt does not count
-            with contextlib.suppress(Exception):
-                self.store.withdraw_attempt(output.recording, output.name_model)
-            raise
+        with self.store.transaction():
+            if not self.store.store_model_output(output):
+                return
+            if self.message_store is not None:
+                for message in messages:
+                    self.message_store.store_message(message)
         self.logger.info(
             "%s found %d in %s",
             output.name_model,

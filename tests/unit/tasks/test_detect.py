@@ -8,7 +8,7 @@ import pytest
 from acoupi import data
 from acoupi.components import types
 from acoupi.components.outbox import SqliteMessageStore
-from acoupi.components.stores import SqliteStore
+from acoupi.components.stores import DatabaseUnavailable, SqliteStore
 from acoupi.tasks import generate_detection_task
 
 START = datetime.datetime(2026, 5, 1, tzinfo=datetime.UTC)
@@ -150,11 +150,11 @@ def test_output_and_messages_are_stored_together_or_not_at_all(
     def fail_at_the_second(message):
         calls.append(message)
         if len(calls) == 2:
-            raise OSError("no space")
+            raise DatabaseUnavailable("no space")
         return real(message)
 
     monkeypatch.setattr(outbox, "store_message", fail_at_the_second)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(DatabaseUnavailable, match="no space"):
         detect(recording)
     assert store.get_recordings() == [(recording, [])]
     assert outbox.due("mqtt") == []
@@ -167,11 +167,14 @@ def test_output_and_messages_are_stored_together_or_not_at_all(
 def test_a_disk_that_refuses_does_not_count_against_the_model(
     store, recording, monkeypatch
 ):
+    def refuse(output):
+        raise DatabaseUnavailable("no space")
+
     detect = generate_detection_task(store, [FixedModel()], max_attempts=1)
     with monkeypatch.context() as patch:
-        patch.setattr(store, "store_model_output", lambda output: 1 / 0)
+        patch.setattr(store, "store_model_output", refuse)
         for _ in range(3):
-            with pytest.raises(ZeroDivisionError):
+            with pytest.raises(DatabaseUnavailable):
                 detect(recording)
     detect(recording)
     assert len(store.get_recordings()[0][1]) == 1
@@ -252,6 +255,25 @@ def test_an_output_under_another_name_is_a_failure_that_says_so(store, recording
 
     generate_detection_task(store, [Misnamed()], max_attempts=1)(recording)
     assert "both names must be the same" in store.get_failures(recording)["fixed"]
+
+
+def test_an_output_that_no_database_can_hold_is_a_failure_of_its_model(
+    store, recording
+):
+    class Nameless(FixedModel):
+        def run(self, recording):
+            tag = data.PredictedTag(data.Tag("species", None))
+            output = super().run(recording)
+            found = [data.Detection(tags=[tag])]
+            return output.model_copy(update={"detections": found})
+
+    model = Nameless()
+    detect = generate_detection_task(store, [model], max_attempts=2)
+    for _ in range(4):
+        detect(recording)
+    assert model.runs == 2
+    assert "IntegrityError" in store.get_failures(recording)["fixed"]
+    assert store.get_recordings() == [(recording, [])]
 
 
 def test_a_refused_recording_is_done_without_an_output(store, recording):
