@@ -105,9 +105,10 @@ class SqliteMessageStore(MessageStore):
                 "INSERT INTO delivery (message, destination) VALUES (?, ?)",
                 [(number, name) for name in self.destinations or (ANYWHERE,)],
             )
-            self._stored += 1
+            # also for the first one: many a process ends before it has stored so many
             if self._stored % CHECK_EVERY == 0:
                 self._enforce_bounds(connection, data.utc_now())
+            self._stored += 1
         return True
 
     def get_unsent_messages(self) -> list[data.Message]:

@@ -140,6 +140,13 @@ def test_the_bound_holds_without_anybody_asking(tmp_path):
     assert outbox.counts()["mqtt"].waiting <= 5 + 100
 
 
+def test_the_bound_holds_over_many_short_lived_processes(tmp_path):
+    for number in range(20):
+        outbox = SqliteMessageStore(tmp_path / "a.db", ["mqtt"], max_messages=5)
+        put(outbox, str(number))
+    assert outbox.counts()["mqtt"].waiting == 5
+
+
 def test_old_messages_expire_when_that_is_wanted(tmp_path):
     outbox = SqliteMessageStore(
         tmp_path / "a.db", ["mqtt"], max_age=datetime.timedelta(days=1)
