@@ -105,10 +105,13 @@ def generate_file_management_task(
         with one_at_a_time(tmp_path) as alone:
             if not alone:
                 return
-            known = strays.take_up() if strays is not None else []
-            keeper.decide_all(known)
-            if retention is not None and isinstance(store, SqliteStore):
-                retention.apply(store)
+            try:
+                known = strays.take_up() if strays is not None else []
+                keeper.decide_all(known)
+            finally:
+                # above all when a full disk is why nothing could be decided
+                if retention is not None and isinstance(store, SqliteStore):
+                    retention.apply(store)
 
     return file_management_task
 

@@ -116,27 +116,28 @@ class StrayFiles:
             self.logger.warning("%r cannot be taken up now: %s", path, error)
 
     def _take_up(self, path: Path) -> None:
-        if path.suffix.lower() in SOUND_SUFFIXES:
-            try:
-                info = read_info(path)
-            except SoundFileError as error:
-                if self._is_left_alone(path):
-                    self._discard_or_set_aside(path, str(error))
-                return
-            if info.complete and info.metadata and info.metadata.recording_id:
-                self._go_on(read_recording(path), path)
-                return
-            if not self._is_left_alone(path):
-                return
-            if info.complete:
-                self._adopt_nameless(path)
-            else:
-                self._repair(path)
-        elif self._is_left_alone(path):
-            if path.name.endswith(PART_SUFFIX):
-                self._repair(path)
-            else:
-                self._set_aside(path, "it is no sound file")
+        # what was just finished is about to be stored by the task that recorded it
+        if not self._is_left_alone(path):
+            return
+        if path.name.endswith(PART_SUFFIX):
+            self._repair(path)
+        elif path.suffix.lower() not in SOUND_SUFFIXES:
+            self._set_aside(path, "it is no sound file")
+        else:
+            self._take_up_sound(path)
+
+    def _take_up_sound(self, path: Path) -> None:
+        try:
+            info = read_info(path)
+        except SoundFileError as error:
+            self._discard_or_set_aside(path, str(error))
+            return
+        if not info.complete:
+            self._repair(path)
+        elif info.metadata is not None and info.metadata.recording_id is not None:
+            self._go_on(read_recording(path), path)
+        else:
+            self._adopt_nameless(path)
 
     def _repair(self, path: Path) -> None:
         outcome = repair(path)
@@ -144,12 +145,7 @@ class StrayFiles:
             self._discard_or_set_aside(path, outcome.reason)
             return
         self.logger.warning("%s was repaired: %s", outcome.path, outcome.reason)
-        recording = read_recording(outcome.path)
-        info = read_info(outcome.path)
-        if info.metadata is not None and info.metadata.recording_id is not None:
-            self._go_on(recording, outcome.path)
-        else:
-            self._adopt_nameless(outcome.path)
+        self._take_up_sound(outcome.path)
 
     def _go_on(self, recording: data.Recording, path: Path) -> None:
         """Go on with a whole file whose recording is known by its id."""

@@ -13,8 +13,8 @@ from acoupi import data
 from acoupi.audio.guano import Guano
 from acoupi.audio.soundfiles import SoundFormat, WavWriter, read_info
 from acoupi.components import types
-from acoupi.components.saving import SaveRecordingManager, SavingThreshold
-from acoupi.components.stores import SqliteStore
+from acoupi.components.saving import Retention, SaveRecordingManager, SavingThreshold
+from acoupi.components.stores import DatabaseUnavailable, SqliteStore
 from acoupi.components.types import Store
 from acoupi.tasks import (
     generate_detection_task,
@@ -360,6 +360,19 @@ def test_a_file_that_was_just_touched_is_left_alone(sensor):
     assert sensor.waiting() == []
 
 
+def test_a_recording_that_was_just_finished_is_left_to_the_recording_task(
+    sensor, caplog
+):
+    recording = sensor.write(stored=False)
+    sensor.keeper(quiet=60)()
+    assert sensor.store.get_recordings() == []
+    assert caplog.text == ""
+    long_ago = time.time() - 61
+    os.utime(recording.path, (long_ago, long_ago))
+    sensor.keeper(quiet=60)()
+    assert sensor.state(recording) == "kept"
+
+
 @pytest.mark.parametrize(
     ("name", "content", "outcome"),
     [
@@ -525,6 +538,26 @@ def test_a_full_disk_loses_nothing_and_work_resumes(sensor):
     keep()
     assert sensor.waiting() == []
     assert len(sensor.kept_files()) == 2
+
+
+def test_a_database_that_takes_nothing_does_not_keep_room_from_being_made(
+    sensor, monkeypatch
+):
+    sensor.write()
+    made_room = []
+
+    class Room(Retention):
+        def apply(self, store, now=None):
+            made_room.append(store)
+            return 0
+
+    def refuse(*_):
+        raise DatabaseUnavailable("the disk is full")
+
+    monkeypatch.setattr(sensor.store, "settle_recording", refuse)
+    with pytest.raises(DatabaseUnavailable):
+        sensor.keeper(retention=Room(sensor.root))()
+    assert made_room == [sensor.store]
 
 
 def test_a_recording_is_not_kept_waiting_for_a_model_for_ever(sensor):
