@@ -41,6 +41,7 @@ _COMMANDS = {
     "detect": ("detect:detect", "Run the program's model over sound files."),
     "catalogue": ("catalogue:catalogue", "Describe the installed programs, as JSON."),
     "render": ("catalogue:render", "Validate a configuration and write its home."),
+    "provision": ("provision:provision", "Set the sensor up from a file on a card."),
     "completion": ("completion:completion", "Print the shell's completion script."),
 }
 
