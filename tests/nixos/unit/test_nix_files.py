@@ -163,8 +163,9 @@ def services(evaluate):
     """Return a function that gives the services of a shipped program."""
 
     def make(program: str, **context):
+        given = literal({**CONTEXT, **context})
         return evaluate(
-            f"let c = {READ}; in (import {LIB}/units.nix).services {literal({**CONTEXT, **context})}"
+            f"let c = {READ}; in (import {LIB}/units.nix).services {given}"
             f' c.programs."{program}".workers'
         )
 
