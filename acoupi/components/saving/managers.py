@@ -18,6 +18,9 @@ __all__ = ["SaveRecordingManager"]
 
 logger = logging.getLogger(__name__)
 
+MAX_REMEMBERED = 100
+"""Directories remembered as free of leftovers: looking takes long in a full one."""
+
 
 class SaveRecordingManager(RecordingSavingManager):
     """Copies recordings into directories by how certain the detections are.
@@ -79,7 +82,7 @@ class SaveRecordingManager(RecordingSavingManager):
         self.saving_threshold = saving_threshold
         self.file_format = file_format
         self.compression = compression
-        self._cleaned: Path | None = None
+        self._cleaned: set[Path] = set()
         for directory in (self.dirpath, self.dirpath_true, self.dirpath_false):
             try:
                 directory.mkdir(parents=True, exist_ok=True)
@@ -152,9 +155,12 @@ class SaveRecordingManager(RecordingSavingManager):
         if not directory.is_dir():
             directory.mkdir(parents=True, exist_ok=True)
             fsync_directory(directory.parent)
-        if self._cleaned == directory:
+        if directory in self._cleaned:
             return
         # what a power cut left of an unfinished copy; hidden, so never a recording
         for leftover in directory.glob(".*.tmp"):
             leftover.unlink(missing_ok=True)
-        self._cleaned = directory
+        # a time format may make a directory a day
+        if len(self._cleaned) >= MAX_REMEMBERED:
+            self._cleaned.clear()
+        self._cleaned.add(directory)

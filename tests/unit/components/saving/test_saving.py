@@ -141,6 +141,25 @@ def test_what_flac_cannot_hold_is_kept_as_it_is(recording, tmp_path):
     assert path.read_bytes() == b"no sound"
 
 
+def test_a_full_directory_is_searched_for_leftovers_once_only(tmp_path, monkeypatch):
+    manager = SaveRecordingManager(
+        tmp_path, tmp_path / "true", tmp_path / "false", detection_threshold=0.6
+    )
+    searched = []
+    real = Path.glob
+
+    def count(path, pattern):
+        searched.append(path)
+        return real(path, pattern)
+
+    monkeypatch.setattr(Path, "glob", count)
+    for number in range(3):
+        recording = make_recording(tmp_path, number)
+        for score in (0.9, 0.4):
+            assert manager.save_recording(recording, [output_of(recording, score)])
+    assert sorted(searched) == [manager.dirpath_false, manager.dirpath_true]
+
+
 def test_what_a_killed_copy_left_is_cleared_away(manager, recording):
     (manager.dirpath / ".1234-a.wav.tmp").write_bytes(b"half")
     path = manager.save_recording(recording)
