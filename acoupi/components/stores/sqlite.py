@@ -14,6 +14,7 @@ from acoupi.components.stores.rows import (
     DEPLOYMENT_COLUMNS,
     Selection,
     read_deployment,
+    read_recordings,
     to_text,
     write_deployment,
     write_output,
@@ -240,14 +241,17 @@ class SqliteStore(RecordingLedger):
             The recordings that changed, as they are now.
         """
         corrected = []
+        wrong = Selection(
+            "boot_id = ? AND NOT json_extract(capture, '$.clock.synchronised') "
+            "AND json_extract(capture, '$.clock.corrected') IS NULL",
+            (boot_id,),
+        )
         with self.database.transaction() as connection:
-            for recording, _ in self._read(Selection("boot_id = ?", (boot_id,))):
-                capture = recording.capture
-                clock = capture.clock if capture else None
-                if not capture or not clock or clock.synchronised or clock.corrected:
-                    continue
-                clock = clock.model_copy(update={"corrected": True})
-                capture = capture.model_copy(update={"clock": clock})
+            for recording in read_recordings(connection, wrong).values():
+                assert recording.capture is not None
+                assert recording.capture.clock is not None
+                clock = recording.capture.clock.model_copy(update={"corrected": True})
+                capture = recording.capture.model_copy(update={"clock": clock})
                 created_on = recording.created_on + offset
                 connection.execute(
                     "UPDATE recording SET created_on = ?, capture = ? WHERE id = ?",
