@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 import wave
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -165,7 +166,7 @@ def test_the_demonstration_detects_within_30_s_and_ends_with_a_summary(start, tm
     assert "Traceback" not in sensor.output
     assert processes_below(tmp_path) == []
     assert not (tmp_path / "home").exists(), "the demonstration has a home of its own"
-    with sqlite3.connect(home / "data" / "metadata.db") as database:
+    with closing(sqlite3.connect(home / "data" / "metadata.db")) as database:
         assert database.execute("SELECT count(*) FROM detection").fetchone()[0] > 0
 
 
