@@ -1,0 +1,73 @@
+"""Sound in, detections out: recording, detection, store, delivery, and over a reboot."""
+
+from __future__ import annotations
+
+from sensor import Sensor, eventually
+
+
+def detects_and_delivers(sensor: Sensor) -> None:
+    """Sound that is played becomes recordings, detections, kept files and messages."""
+    for unit in sensor.services():
+        sensor.machine.wait_for_unit(unit)
+    eventually("recording", sensor.is_recording)
+    before = set(sensor.received_recordings())
+    arrived = eventually(
+        "a detection at the MQTT broker",
+        lambda: [it for it in sensor.received_recordings() if it not in before],
+    )
+    # What arrived is in the database, with its detections.
+    listed = ", ".join(f"'{number}'" for number in arrived)
+    detected = sensor.query(
+        "SELECT DISTINCT recording.id FROM recording"
+        " JOIN model_output ON model_output.recording = recording.number"
+        " JOIN detection ON detection.output = model_output.number"
+        f" WHERE recording.id IN ({listed})"
+    )
+    assert {row["id"] for row in detected} == set(arrived)
+    kept = eventually(
+        "a kept recording",
+        lambda: sensor.query(
+            f"SELECT path FROM recording WHERE state = 'kept' AND id IN ({listed})"
+        ),
+    )
+    for row in kept:
+        sensor.machine.succeed(f"test -s '{row['path']}'")
+    found = sensor.status()
+    assert found["running"], found
+    assert found["store"]["losses"].get("samples", 0) == 0, found
+    assert found["recorder"]["samples_lost"] == 0, found
+
+
+def goes_on_after_a_reboot(sensor: Sensor, sound: str) -> None:
+    """A reboot needs no hand: what was there is there, and more follows."""
+    recordings = {row["id"] for row in sensor.query("SELECT id FROM recording")}
+    sensor.machine.reboot()
+    sensor.play_sound(sound)
+    detects_and_delivers(sensor)
+    now = {row["id"] for row in sensor.query("SELECT id FROM recording")}
+    assert recordings < now
+
+
+def is_in_order(sensor: Sensor, listening: str) -> None:
+    """No failed unit, no ordering cycle, and nothing listens that did not before."""
+    machine = sensor.machine
+    machine.succeed("systemctl is-system-running --wait")
+    failed = machine.succeed("systemctl --failed --no-legend --plain")
+    assert failed == "", failed
+    said = machine.succeed(
+        "systemd-analyze --man=no verify acoupi.target multi-user.target 2>&1"
+    )
+    assert said == "", said
+    log = machine.succeed("journalctl --boot --no-pager --output=cat")
+    assert "ordering cycle" not in log
+    assert machine.succeed("ss -Hlntu") == listening
+
+
+def is_confined(sensor: Sensor) -> None:
+    """The running services have what systemd counts as little to attack."""
+    for unit in sensor.services():
+        # In tenths: 0.6 for the recorder, 1.5 for what needs the network.
+        most = 6 if unit == "acoupi-worker-recording.service" else 15
+        sensor.machine.succeed(
+            f"systemd-analyze security --no-pager --threshold={most} {unit} >/dev/null"
+        )

@@ -1,0 +1,96 @@
+"""Processes that die or hang, and power that goes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sensor import Sensor, eventually
+
+
+def comes_back_from_kills(sensor: Sensor) -> None:
+    """Each process that is killed is back by itself, and the sensor works on."""
+    for unit in sensor.services():
+        former = sensor.show(unit, "MainPID")
+        sensor.machine.succeed(f"kill -KILL {former}")
+        eventually(f"{unit} is back", lambda u=unit, f=former: sensor.is_back(u, f))
+        eventually("recording", sensor.is_recording)
+    _works_on(sensor)
+
+
+def restarts_what_hangs(sensor: Sensor, unit: str) -> None:
+    """The watchdog replaces a process that gives no sign of life."""
+    machine = sensor.machine
+    assert sensor.show(unit, "WatchdogUSec") == "1min"
+    # The same, without waiting for a minute.
+    drop_in = f"/run/systemd/system/{unit}.d/sooner.conf"
+    machine.succeed(
+        f"mkdir -p $(dirname {drop_in})",
+        f"printf '[Service]\\nWatchdogSec=4\\nTimeoutAbortSec=1\\n' >{drop_in}",
+        "systemctl daemon-reload",
+        f"systemctl restart {unit}",
+    )
+    former = sensor.show(unit, "MainPID")
+    restarts = int(sensor.show(unit, "NRestarts"))
+    machine.succeed(f"kill -STOP {former}")
+    eventually(f"{unit} is replaced", lambda: sensor.is_back(unit, former))
+    assert int(sensor.show(unit, "NRestarts")) == restarts + 1
+    log = machine.succeed(f"journalctl --boot --no-pager --output=cat --unit={unit}")
+    assert "Watchdog timeout" in log
+    _works_on(sensor)
+    machine.succeed(f"rm {drop_in}", "systemctl daemon-reload")
+
+
+def loses_nothing_acknowledged(sensor: Sensor, sound: str) -> None:
+    """After the power went, all that was acknowledged is there, once and whole."""
+    state = "SELECT id, state, path FROM recording"
+    outputs = "SELECT id FROM model_output"
+    eventually("kept", lambda: sensor.count("recording", "state = 'kept'"))
+    recordings = {row["id"]: row for row in sensor.query(state)}
+    analysed = {row["id"] for row in sensor.query(outputs)}
+    sensor.machine.crash()
+    sensor.machine.start()
+    sensor.play_sound(sound)
+    eventually("recording", sensor.is_recording)
+    arrived = set(sensor.received_recordings())
+    _works_on(sensor)
+    now = {row["id"]: row for row in sensor.query(state)}
+    assert recordings.keys() <= now.keys()
+    # What had been told is known, even what was told in the last moment.
+    assert arrived <= now.keys()
+    assert analysed <= {row["id"] for row in sensor.query(outputs)}
+    assert sensor.query("PRAGMA integrity_check") == [{"integrity_check": "ok"}]
+    repeated = "SELECT id FROM message GROUP BY id HAVING count(*) > 1"
+    assert sensor.query(repeated) == []
+    for number, former in recordings.items():
+        if former["state"] == "kept":
+            assert now[number]["state"] == "kept", now[number]
+            assert now[number]["path"] == former["path"]
+    _is_whole(sensor)
+
+
+def _is_whole(sensor: Sensor) -> None:
+    """Every file under its final name can be read from beginning to end."""
+    directory = f"{sensor.home}/data/recordings"
+    listed = sensor.machine.succeed(f"find {directory} -type f").splitlines()
+    assert listed
+    # Reads each sample; a file that cannot be read is named, with exit code 1.
+    sensor.acoupi("detect", "--no-progress", "--json", directory)
+    strays = [name for name in listed if not name.endswith((".flac", ".wav"))]
+    assert strays == []
+
+
+def _works_on(sensor: Sensor) -> None:
+    """New sound is recorded, analysed and delivered."""
+    seen = set(sensor.received_recordings())
+    newest: list[dict[str, Any]] = sensor.query("SELECT max(number) n FROM recording")
+    last = newest[0]["n"]
+    eventually("recording", sensor.is_recording)
+    eventually(
+        "a new detection",
+        lambda: sensor.query(
+            "SELECT recording FROM model_output JOIN detection"
+            f" ON detection.output = model_output.number WHERE recording > {last}"
+            " LIMIT 1"
+        ),
+    )
+    eventually("a new message", lambda: set(sensor.received_recordings()) - seen)

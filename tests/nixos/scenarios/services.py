@@ -1,0 +1,36 @@
+"""What ``acoupi start``, ``stop`` and ``status`` do to the services."""
+
+from __future__ import annotations
+
+from sensor import Sensor, eventually
+
+
+def stops_and_starts(sensor: Sensor, *, at_boot: bool = True) -> None:
+    """Stopping ends every process; starting brings them back; status tells.
+
+    Parameters
+    ----------
+    sensor : Sensor
+        It has to be running.
+    at_boot : bool
+        Whether stopping lasts over a boot; on NixOS the system's declaration decides.
+    """
+    units = sensor.services()
+    sensor.acoupi("stop")
+    for unit in [*units, "acoupi.target"]:
+        assert sensor.show(unit, "ActiveState") == "inactive", unit
+    found = sensor.status()
+    assert not found["running"]
+    assert {it["state"] for it in found["processes"]} == {"stopped"}
+    sensor.machine.fail("pgrep --full acoupi.system")
+    if at_boot:
+        sensor.machine.fail("systemctl is-enabled acoupi.target")
+    sensor.acoupi("start")
+    for unit in units:
+        sensor.machine.wait_for_unit(unit)
+    eventually("recording", sensor.is_recording)
+    found = sensor.status()
+    assert {it["state"] for it in found["processes"]} == {"running"}
+    assert found["kept_by"] == "systemd"
+    if at_boot:
+        sensor.machine.succeed("systemctl is-enabled acoupi.target")
