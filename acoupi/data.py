@@ -43,6 +43,7 @@ __all__ = [
     "Tag",
     "TimeInterval",
     "UtcDatetime",
+    "as_utc",
     "utc_now",
 ]
 
@@ -52,13 +53,14 @@ def utc_now() -> datetime.datetime:
     return datetime.datetime.now(datetime.UTC)
 
 
-def _as_utc(value: datetime.datetime) -> datetime.datetime:
+def as_utc(value: datetime.datetime) -> datetime.datetime:
+    """Return a time aware and in UTC; a naive one is taken as UTC."""
     if value.tzinfo is None:
         return value.replace(tzinfo=datetime.UTC)
     return value.astimezone(datetime.UTC)
 
 
-UtcDatetime = Annotated[datetime.datetime, AfterValidator(_as_utc)]
+UtcDatetime = Annotated[datetime.datetime, AfterValidator(as_utc)]
 """A datetime that is aware and in UTC; naive input is taken as UTC."""
 
 

@@ -156,7 +156,7 @@ def unquote(text: str) -> str:
 
 def format_time(time: datetime.datetime) -> str:
     """Return a time as GUANO's UTC datetime."""
-    utc = time.astimezone(datetime.UTC).replace(tzinfo=None)
+    utc = data.as_utc(time).replace(tzinfo=None)
     return utc.isoformat(timespec="microseconds") + "Z"
 
 
@@ -165,10 +165,7 @@ def parse_time(text: str | None) -> datetime.datetime | None:
     if text is None:
         return None
     try:
-        time = datetime.datetime.fromisoformat(text)
-        if time.tzinfo is None:
-            return time.replace(tzinfo=datetime.UTC)
-        return time.astimezone(datetime.UTC)
+        return data.as_utc(datetime.datetime.fromisoformat(text))
     except (ValueError, OverflowError):
         return None
 

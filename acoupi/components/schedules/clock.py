@@ -26,11 +26,7 @@ _OFFSET_STEP = datetime.timedelta(hours=3)
 
 def as_instant(now: datetime.datetime | None) -> datetime.datetime:
     """Return ``now`` aware and in UTC: naive is UTC, None is the current time."""
-    if now is None:
-        return data.utc_now()
-    if now.tzinfo is None:
-        return now.replace(tzinfo=datetime.UTC)
-    return now.astimezone(datetime.UTC)
+    return data.utc_now() if now is None else data.as_utc(now)
 
 
 def as_timezone(timezone: str | datetime.tzinfo) -> datetime.tzinfo:

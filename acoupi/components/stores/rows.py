@@ -26,9 +26,7 @@ __all__ = ["Selection", "read_outputs", "read_recordings", "to_text"]
 
 def to_text(time: datetime.datetime) -> str:
     """Return a time as sortable text in UTC, with microseconds."""
-    if time.tzinfo is None:
-        time = time.replace(tzinfo=datetime.UTC)
-    return time.astimezone(datetime.UTC).isoformat(timespec="microseconds")
+    return data.as_utc(time).isoformat(timespec="microseconds")
 
 
 def from_text(text: str) -> datetime.datetime:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime
+import time
 import uuid
 from pathlib import Path
 
@@ -202,3 +203,22 @@ def test_a_time_without_an_offset_is_utc():
     assert metadata.timestamp == datetime.datetime(
         2024, 5, 16, 6, 30, tzinfo=datetime.UTC
     )
+
+
+def test_a_naive_time_is_written_as_utc_wherever_the_sensor_is(monkeypatch):
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        naive = datetime.datetime(2024, 5, 16, 6, 30)  # noqa: DTZ001 - the case at hand
+        deployment = data.Deployment(name="wood").model_copy(
+            update={"started_on": naive}
+        )
+        recording = data.Recording(
+            created_on=naive, duration=1, samplerate=8000, deployment=deployment
+        )
+        written = Guano.for_recording(recording)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert written["Timestamp"] == "2024-05-16T06:30:00.000000Z"
+    assert written["Acoupi|Deployment Started"] == written["Timestamp"]
