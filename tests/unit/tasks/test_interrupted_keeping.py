@@ -183,8 +183,9 @@ def kill_everywhere(tmp_path: Path, prepare, act, check) -> int:
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-@pytest.mark.parametrize("manager", ["save", "flac"])
-@pytest.mark.parametrize("stored", [True, False])
+@pytest.mark.parametrize(
+    ("manager", "stored"), [("save", True), ("save", False), ("flac", True)]
+)
 def test_keeping_can_be_killed_anywhere(tmp_path, manager, stored):
     def prepare(scene):
         scene.write()

@@ -28,7 +28,7 @@ from acoupi.components.conditions import (
     SunriseTimeInterval,
     SunsetTimeInterval,
 )
-from acoupi.components.schedules import Place, SunMoment
+from acoupi.components.schedules import Place, SunMoment, sun
 from acoupi.errors import ConfigurationError
 
 UTC = datetime.UTC
@@ -57,6 +57,14 @@ PLACES = {
     "Greenwich on the equator": (0.0, 0.0),
     "the polar circle": (66.56, 90.0),
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _remember_every_event():
+    """Compute no event of the year twice: the tests ask for the same ones in turn."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sun, "_passage", functools.cache(sun._passage.__wrapped__))
+        yield
 
 
 @functools.lru_cache(maxsize=4)
