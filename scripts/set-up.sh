@@ -28,6 +28,7 @@ if [ "$purpose" = test ]; then
     "cmd:systemd-analyze systemd"
     "cmd:openssl openssl"
     "cmd:faketime faketime"
+    "cmd:nix-instantiate nix-bin"
   )
 fi
 

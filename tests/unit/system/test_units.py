@@ -208,6 +208,12 @@ def test_data_in_a_temporary_directory_is_shared_by_the_processes(settings):
     assert 'ReadWritePaths="-/tmp"\n' in text
 
 
+def test_systemd_does_not_empty_the_memory_where_recordings_wait(settings):
+    # RemoveIPC= deletes what the service's user has in /dev/shm, directories included.
+    for text in units_of(settings).values():
+        assert "RemoveIPC" not in text
+
+
 def test_data_in_memory_is_not_named_because_a_boot_empties_it(settings):
     text = units_of(
         Settings("/var/lib/acoupi"), writable=[Path("/dev/shm/acoupi-0/audio")]
