@@ -158,6 +158,10 @@ class _Detector:
                 self.store.withdraw_attempt(recording, model.name)
             raise
         except Exception as error:
+            if not self.store.get_unfinished_models(recording, [model.name]):
+                # whoever was at it at the same time may have had the file moved away
+                self.logger.debug("%s was analysed meanwhile", recording.id)
+                return
             self.logger.exception(
                 "%s failed on %s (attempt %d of %d)",
                 model.name,

@@ -257,6 +257,19 @@ def test_an_output_under_another_name_is_a_failure_that_says_so(store, recording
     assert "both names must be the same" in store.get_failures(recording)["fixed"]
 
 
+def test_who_comes_second_does_not_fail_when_the_file_is_gone(store, recording):
+    class Overtaken(FixedModel):
+        def run(self, recording):
+            generate_detection_task(store, [FixedModel()])(recording)
+            recording.path.unlink()
+            raise FileNotFoundError(recording.path)
+
+    generate_detection_task(store, [Overtaken()], max_attempts=2)(recording)
+    assert len(store.get_recordings()[0][1]) == 1
+    assert store.get_failures(recording) == {}
+    assert store.get_losses() == []
+
+
 def test_an_output_that_no_database_can_hold_is_a_failure_of_its_model(
     store, recording
 ):
