@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from pydantic import (
@@ -21,6 +21,30 @@ from acoupi.components.messengers.secrets import secrets_from_files
 __all__ = ["HTTPConfig", "MQTTConfig"]
 
 _UNSAFE_HEADERS = {"authorization", "cookie", "proxy-authorization"}
+
+PasswordFile = Annotated[
+    Path | None,
+    Field(
+        description="File that holds the password, or the name of a systemd credential."
+    ),
+]
+AuthoritiesFile = Annotated[
+    Path | None,
+    Field(
+        description="Certificates (PEM) of the authorities to trust; default: the "
+        "system's."
+    ),
+]
+CertificateFile = Annotated[
+    Path | None, Field(description="Certificate (PEM) that identifies this sensor.")
+]
+KeyFile = Annotated[
+    Path | None,
+    Field(
+        description="Private key (PEM) of the certificate, when it is not in the same "
+        "file."
+    ),
+]
 
 
 def _only_one(value: Path | None, info: ValidationInfo, other: str) -> Path | None:
@@ -99,24 +123,10 @@ class HTTPConfig(_Destination):
     password: SecretStr | None = Field(
         default=None, description="Password for basic authentication."
     )
-    password_file: Path | None = Field(
-        default=None,
-        description="File that holds the password, or the name of a systemd "
-        "credential.",
-    )
-    tls_ca_file: Path | None = Field(
-        default=None,
-        description="Certificates (PEM) of the authorities to trust; default: the "
-        "system's.",
-    )
-    tls_cert_file: Path | None = Field(
-        default=None, description="Certificate (PEM) that identifies this sensor."
-    )
-    tls_key_file: Path | None = Field(
-        default=None,
-        description="Private key (PEM) of the certificate, when it is not in the same "
-        "file.",
-    )
+    password_file: PasswordFile = None
+    tls_ca_file: AuthoritiesFile = None
+    tls_cert_file: CertificateFile = None
+    tls_key_file: KeyFile = None
 
     @model_validator(mode="before")
     @classmethod
@@ -185,11 +195,7 @@ class MQTTConfig(_Destination):
     password: SecretStr | None = Field(
         default=None, description="Password on the broker."
     )
-    password_file: Path | None = Field(
-        default=None,
-        description="File that holds the password, or the name of a systemd "
-        "credential.",
-    )
+    password_file: PasswordFile = None
     topic: str = Field(
         default="acoupi",
         min_length=1,
@@ -241,19 +247,9 @@ class MQTTConfig(_Destination):
     websocket_path: str = Field(
         default="/mqtt", description="Path on the server when transport is websockets."
     )
-    tls_ca_file: Path | None = Field(
-        default=None,
-        description="Certificates (PEM) of the authorities to trust; default: the "
-        "system's.",
-    )
-    tls_cert_file: Path | None = Field(
-        default=None, description="Certificate (PEM) that identifies this sensor."
-    )
-    tls_key_file: Path | None = Field(
-        default=None,
-        description="Private key (PEM) of the certificate, when it is not in the same "
-        "file.",
-    )
+    tls_ca_file: AuthoritiesFile = None
+    tls_cert_file: CertificateFile = None
+    tls_key_file: KeyFile = None
 
     @field_validator("topic")
     @classmethod
