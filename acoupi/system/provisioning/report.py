@@ -64,7 +64,7 @@ def _of_machine(machine: Machine) -> list[str]:
     else:
         lines += [
             "Microphones: none was found. Is it plugged in?",
-            "  A microphone on the pins (I2S) needs its line in config.txt.",
+            "  A microphone on the pins (I2S) needs an image that is made for it.",
         ]
     if machine.recording is not None:
         lines += [f"Recording: {'yes' if machine.recording else 'not at that moment'}"]

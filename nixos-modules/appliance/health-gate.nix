@@ -1,0 +1,70 @@
+# A generation in which the sensor does not record gives way to the last that did.
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
+let
+  acoupi = config.services.acoupi;
+  cfg = acoupi.appliance.healthGate;
+  context = import ../context.nix { inherit config lib pkgs; };
+
+  # As services do it, whoever calls.
+  recording = pkgs.writeShellScript "acoupi-is-recording" ''
+    export ACOUPI_HOME=${lib.escapeShellArg acoupi.home} PYTHONDONTWRITEBYTECODE=1
+    ${pkgs.util-linux}/bin/runuser -u ${acoupi.user} -- \
+      ${context.python}/bin/acoupi status --json |
+      ${pkgs.jq}/bin/jq -e '.recorder.current and .recorder.recording' >/dev/null
+  '';
+
+  environment = {
+    IS_RECORDING = recording;
+    MINUTES = toString cfg.minutes;
+    STATE = "/var/lib/acoupi-generations";
+    RUNTIME = "/run/acoupi-generations";
+  };
+
+  path = [
+    config.nix.package
+    config.systemd.package
+    pkgs.coreutils
+  ];
+
+  update = pkgs.writeShellScriptBin "acoupi-update" ''
+    export PATH=${lib.makeBinPath path}:$PATH
+    ${lib.concatStrings (lib.mapAttrsToList (name: value: "export ${name}=${lib.escapeShellArg value}\n") environment)}
+    exec ${pkgs.bash}/bin/bash ${./update.sh} "$@"
+  '';
+in
+{
+  config = lib.mkIf (acoupi.enable && acoupi.appliance.enable && cfg.enable) {
+    environment.systemPackages = [ update ];
+
+    systemd.services.acoupi-health-gate = {
+      description = "Acoustic sensor: return when a new generation does not record";
+      inherit environment path;
+      # A switch must not end the one that switches.
+      restartIfChanged = false;
+      stopIfChanged = false;
+      unitConfig.X-StopOnRemoval = false;
+      serviceConfig = {
+        Type = "oneshot";
+        RuntimeDirectory = "acoupi-generations";
+        RuntimeDirectoryPreserve = true;
+        StateDirectory = "acoupi-generations";
+        ExecStart = "${pkgs.bash}/bin/bash ${./health-gate.sh}";
+        TimeoutStartSec = "15min";
+      };
+    };
+    systemd.timers.acoupi-health-gate = {
+      description = "Acoustic sensor: look whether a new generation records";
+      wantedBy = [ "timers.target" ];
+      timerConfig = {
+        OnBootSec = "1min";
+        OnUnitInactiveSec = "1min";
+        AccuracySec = "5s";
+      };
+    };
+  };
+}
