@@ -12,7 +12,7 @@ import pytest
 HERE = Path(__file__).parent
 SCENARIOS = HERE.parent / "nixos" / "scenarios"
 
-# The scenarios are also imported by NixOS' test driver, which knows no packages of ours.
+# The scenarios are also imported by NixOS' test driver, which has no package of ours.
 for directory in (HERE, SCENARIOS):
     if str(directory) not in sys.path:
         sys.path.insert(0, str(directory))
@@ -50,6 +50,7 @@ def system():
     try:
         lower = layers.cached_layers()
         layers.install_checkout(top, lower)
+        layers.configure(top)
         yield [top, *lower]
     except layers.CannotBuildError as error:
         pytest.skip(f"no system to boot: {error}")
@@ -78,17 +79,46 @@ def booted(system, request):
 
 @pytest.fixture
 def sensor(booted, chirps, tmp_path):
-    """A sensor that was set up and started by root, and hears chirps."""
-    sensor = Sensor(booted, booted, play="paplay --server=unix:/run/microphone/native")
-    settings = tmp_path / "settings.json"
+    """A sensor of a user of its own, started by root, that hears chirps."""
+    booted.succeed(
+        "useradd --system --no-create-home acoupi",
+        "install --directory --owner=acoupi --group=acoupi /var/lib/acoupi",
+    )
+    return _set_up(booted, chirps, tmp_path, "acoupi")
+
+
+@pytest.fixture
+def sensor_of_root(booted, chirps, tmp_path):
+    """A sensor that root set up and started, and that hears chirps."""
+    return _set_up(booted, chirps, tmp_path, "root")
+
+
+def _set_up(booted, chirps, directory, user):
+    sensor = Sensor(
+        booted,
+        booted,
+        play="paplay --server=unix:/run/microphone/native",
+        user=user,
+    )
+    settings = directory / "settings.json"
     settings.write_text(json.dumps(CONFIG))
-    booted.copy_from_host(str(settings), "/root/settings.json")
+    booted.copy_from_host(str(settings), "/run/settings.json")
     booted.wait_for_unit("microphone.service")
+    booted.wait_for_unit("listener.service")
     sensor.play_sound(chirps)
     sensor.listening = booted.succeed("ss -Hlntu")
-    program = ["--program", "acoupi.programs.activity"]
-    sensor.acoupi("setup", "--no-prompt", *program, "--config", "/root/settings.json")
-    sensor.acoupi("deployment", "start", "garden")
+    program = [
+        "--program",
+        "acoupi.programs.activity",
+        "--config",
+        "/run/settings.json",
+    ]
+    for arguments in (
+        ["setup", "--no-prompt", *program],
+        ["deployment", "start", "me"],
+    ):
+        home = f"ACOUPI_HOME={sensor.home}"
+        booted.succeed(sensor.as_owner("env", home, "acoupi", *arguments))
     sensor.acoupi("start")
     eventually("recording", sensor.is_recording)
     return sensor
@@ -98,7 +128,7 @@ def _evidence(booted):
     parts = [f"--- console\n{booted.console[-2000:]}"]
     for command in (
         "systemctl --no-pager list-units 'acoupi*'",
-        "journalctl --boot --no-pager --lines=150",
+        "journalctl --boot --no-pager --lines=120",
         "ACOUPI_HOME=/var/lib/acoupi acoupi status",
     ):
         try:

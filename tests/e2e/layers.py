@@ -2,11 +2,11 @@
 
 1. ``base``: Debian with systemd and the programs that a sensor needs (mmdebstrap);
 2. ``python``: a virtual environment with what acoupi depends on;
-3. acoupi itself, installed from this checkout, for this run only;
+3. acoupi itself, installed from this checkout, and the tests' own units, for this run;
 4. what a machine writes, in memory (`machine.NspawnMachine`).
 
-The first two are kept below ``~/.cache/acoupi-tests`` under a hash of what they are made
-from. Nothing is mounted where others see it.
+The first two are kept below ``~/.cache/acoupi-tests`` under a hash of what they are
+made from. Nothing is mounted where others see it.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ Description=What stands for a sound card: what is played into it is recorded fro
 Environment=HOME=/run/microphone XDG_RUNTIME_DIR=/run/microphone
 RuntimeDirectory=microphone
 ExecStart=/usr/bin/pulseaudio -n --daemonize=no --use-pid-file=no --exit-idle-time=-1 \
---realtime=no --high-priority=no --disable-shm=yes --log-target=stderr --log-level=error \
+--realtime=no --high-priority=no --disable-shm=yes --log-target=stderr \
+--log-level=error \
 -L "module-native-protocol-unix auth-anonymous=1 socket=/run/microphone/native" \
 -L "module-null-sink sink_name=speaker format=s16le rate=48000 channels=1"
 Restart=always
@@ -63,13 +64,13 @@ LISTENER_UNIT = """\
 [Unit]
 Description=Keeps what is sent to the MQTT broker of the tests
 After=mosquitto.service
+StartLimitIntervalSec=0
 [Service]
 StateDirectory=listener
-ExecStart=/usr/bin/mosquitto_sub -h 127.0.0.1 -p 1883 -t # -q 1 -c -i listener
-StandardOutput=append:/var/lib/listener/messages
+ExecStart=/bin/sh -c 'exec >>/var/lib/listener/messages && \\
+exec mosquitto_sub -h 127.0.0.1 -p 1883 -t "#" -q 1 -c -i listener'
 Restart=always
 RestartSec=0.2
-StartLimitIntervalSec=0
 [Install]
 WantedBy=multi-user.target
 """
@@ -179,9 +180,19 @@ def install_checkout(target: Path, lowers: Sequence[Path]) -> None:
             )
 
 
-def _layer(
-    cache: Path, kind: str, key: str, build: Callable[[Path], None]
-) -> Path:
+def configure(target: Path) -> None:
+    """Add the files of the tests to a layer."""
+    for name, text in FILES.items():
+        path = target / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    for name, aim in LINKS.items():
+        path = target / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.symlink_to(aim)
+
+
+def _layer(cache: Path, kind: str, key: str, build: Callable[[Path], None]) -> Path:
     digest = hashlib.sha256(key.encode()).hexdigest()[:16]
     layer = cache / f"{kind}-{digest}"
     with (cache / f"{kind}.lock").open("w") as lock:
@@ -199,7 +210,7 @@ def _layer(
 
 
 def _recipe() -> str:
-    return repr((SUITE, PACKAGES, APT_OPTIONS, LEFT_OUT, FILES, LINKS))
+    return repr((SUITE, PACKAGES, APT_OPTIONS, LEFT_OUT))
 
 
 def _build_base(target: Path) -> None:
@@ -213,16 +224,6 @@ def _build_base(target: Path) -> None:
             *(SUITE, str(target), *([mirror] if mirror else [])),
         ]
     )
-    for name, text in FILES.items():
-        path = target / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)
-        path.write_text(text)
-    for name, aim in LINKS.items():
-        path = target / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)
-        path.symlink_to(aim)
 
 
 def _requirements() -> list[str]:

@@ -1,8 +1,8 @@
 """Machines that the scenarios run on.
 
-`Machine` is the part of NixOS' test driver that the scenarios of ``tests/nixos`` use, with
-the same names and meanings. `NspawnMachine` is a Debian with a real systemd as its first
-process, in namespaces of its own.
+`Machine` is the part of NixOS' test driver that the scenarios of ``tests/nixos`` use,
+with the same names and meanings. `NspawnMachine` is a Debian with a real systemd as its
+first process, in namespaces of its own.
 """
 
 from __future__ import annotations
@@ -25,8 +25,11 @@ from layers import VENV, overlay_options
 PATIENCE = 60.0
 """Seconds that something is waited for unless said otherwise."""
 
+VERBOSE = bool(os.environ.get("ACOUPI_TEST_VERBOSE"))
+"""Whether to show what commands say on standard error."""
+
 BOOT_TIMEOUT = 75.0
-"""Seconds after which a boot has failed; it takes about one when the machine is idle."""
+"""Seconds after which a boot has failed; it takes about one."""
 
 
 class MachineError(Exception):
@@ -199,7 +202,8 @@ mount -t tmpfs tmpfs /run
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mount -t overlay -o "$1" overlay "$2"
 exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin TERM=dumb \\
-    SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 systemd-nspawn --quiet --register=no --keep-unit \\
+    SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 \\
+    systemd-nspawn --quiet --register=no --keep-unit \\
     --private-network --link-journal=no --console=read-only --kill-signal=SIGRTMIN+3 \\
     --resolv-conf=off --timezone=off --directory="$2" -- "$3"
 ' - "$options" "$root" /sbin/start
@@ -250,7 +254,9 @@ exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin TERM=dumb \\
             ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=None if os.environ.get("ACOUPI_TEST_VERBOSE") else subprocess.DEVNULL,
+            stderr=None
+            if os.environ.get("ACOUPI_TEST_VERBOSE")
+            else subprocess.DEVNULL,
             start_new_session=True,
         )
         try:

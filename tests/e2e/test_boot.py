@@ -12,7 +12,7 @@ pytestmark = pytest.mark.timeout(900)
 
 
 def test_sound_becomes_detections_kept_files_and_messages(sensor):
-    end_to_end.detects_and_delivers(sensor)
+    end_to_end.keeps(sensor, end_to_end.detects_and_delivers(sensor))
     end_to_end.is_in_order(sensor, sensor.listening)
     end_to_end.is_confined(sensor)
 
@@ -22,8 +22,10 @@ def test_after_a_reboot_the_sensor_goes_on_by_itself(sensor, chirps):
     end_to_end.is_in_order(sensor, sensor.listening)
 
 
-def test_start_stop_and_status_act_on_the_services(sensor):
-    services.stops_and_starts(sensor)
+def test_start_stop_and_status_act_on_the_services_of_root(sensor_of_root):
+    services.stops_and_starts(sensor_of_root)
+    end_to_end.detects_and_delivers(sensor_of_root)
+    end_to_end.is_in_order(sensor_of_root, sensor_of_root.listening)
 
 
 def test_each_process_that_is_killed_comes_back(sensor):

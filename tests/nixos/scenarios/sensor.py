@@ -53,6 +53,13 @@ class Sensor:
         """Run the command line as root; it must succeed."""
         return str(self.machine.succeed(self._command(*arguments)))
 
+    def as_owner(self, *words: str) -> str:
+        """Return a command line that runs a command as the sensor's user."""
+        switch = [] if self.user == "root" else ["setpriv", "--init-groups"]
+        if switch:
+            switch += [f"--reuid={self.user}", f"--regid={self.user}", "--"]
+        return shlex.join([*switch, *words])
+
     def status(self) -> dict[str, Any]:
         """Return what ``acoupi status`` says."""
         found: dict[str, Any] = json.loads(self.acoupi("status", "--json"))
@@ -66,11 +73,9 @@ class Sensor:
     def query(self, sql: str) -> list[dict[str, Any]]:
         """Ask the database; the sensor has to be running."""
         # As its owner: files that are made meanwhile must not be another's.
-        command = shlex.join(
-            [
-                *("runuser", "-u", self.user, "--", "sqlite3", "-readonly", "-json"),
-                *("-cmd", ".timeout 10000", self.database, sql),
-            ]
+        command = self.as_owner(
+            *("sqlite3", "-readonly", "-json", "-cmd", ".timeout 10000"),
+            *(self.database, sql),
         )
         text = self.machine.succeed(command)
         return json.loads(text) if text.strip() else []
@@ -123,7 +128,7 @@ class Sensor:
         ) not in {former, "0"}
 
     def _command(self, *arguments: str) -> str:
-        return f"ACOUPI_HOME={shlex.quote(self.home)} acoupi {shlex.join(arguments)}"
+        return shlex.join(["env", f"ACOUPI_HOME={self.home}", "acoupi", *arguments])
 
 
 def eventually(what: str, ask: Callable[[], Result], timeout: float = 60.0) -> Result:
