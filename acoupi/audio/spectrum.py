@@ -92,7 +92,8 @@ def power_spectra(
     Parameters
     ----------
     blocks
-        Pieces of one sound, shape (frames,) or (frames, channels), any length.
+        Pieces of one sound, shape (frames,) or (frames, channels), any length. What
+        is no finite number counts as silence.
     layout
         Window and samplerate.
 
@@ -111,6 +112,9 @@ def power_spectra(
     for piece in blocks:
         block = np.asarray(piece, dtype=np.float32)
         block = block[:, None] if block.ndim == 1 else block
+        if not np.isfinite(block).all():
+            # floating-point files of others may hold such; one would spoil a window
+            block = np.nan_to_num(block, nan=0, posinf=0, neginf=0)
         if rest is not None:
             block = np.concatenate([rest, block])
         count = (len(block) - layout.window) // layout.hop + 1

@@ -173,6 +173,15 @@ def test_loudness_does_not_matter():
     assert (loud.start, loud.end) == (quiet.start, quiet.end)
 
 
+def test_samples_that_are_no_numbers_cost_no_detections():
+    sound = tone_in_noise(0.1)
+    sound[1000:1010] = np.nan
+    sound[100_000] = np.inf
+    event = clearest(sound)
+    assert event.peak_frequency == pytest.approx(3000, abs=47)
+    assert event.start == pytest.approx(1.53, abs=0.05)
+
+
 @pytest.mark.parametrize("level", [0.0, 0.5, -1.0])
 def test_silence_and_constant_sound_are_no_events(level):
     assert find_sound_events([np.full(96000, level, np.float32)], 48000) == []
