@@ -122,9 +122,9 @@ class Capture:
                 pause = min(2 * pause, LONGEST_PAUSE)
                 continue
             delivered = self._hold(stream)
-            if self.source.exhausted and stream.ended and stream.failure is None:
+            if self.source.exhausted and stream.ended:
                 self.ended = True
-                self.failure = None
+                self.failure = stream.failure
                 while not self._wait(1.0):
                     pass
                 return

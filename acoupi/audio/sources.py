@@ -7,6 +7,7 @@ own until it is closed.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -32,6 +33,8 @@ __all__ = [
     "SourceError",
     "SourceStream",
 ]
+
+logger = logging.getLogger(__name__)
 
 SOUND_FILE_SUFFIXES = (".wav", ".flac", ".ogg", ".aif", ".aiff", ".mp3", ".w64")
 """Endings of the files that are looked for in a folder."""
@@ -200,7 +203,7 @@ class FileSource(Source):
     """Plays a sound file, or all those of a folder in the order of their names.
 
     Frames are delivered at the rate of the file, which is that of the recordings.
-    Files that cannot be read are passed over; `failures` names them.
+    Files that cannot be read are passed over and logged once; `failures` names them.
 
     Parameters
     ----------
@@ -232,12 +235,11 @@ class FileSource(Source):
         self.realtime = realtime
         self.failures: dict[str, str] = {}
         self._waiting: list[Path] | None = None
-        self._exhausted = False
 
     @property
     def exhausted(self) -> bool:
         """Whether all was played and is not to be played again."""
-        return self._exhausted
+        return not self.loop and self._waiting == []
 
     def list_files(self) -> list[Path]:
         """Return the files to be played, in order.
@@ -274,30 +276,48 @@ class FileSource(Source):
                 self.failures[str(path)] = str(error)
             else:
                 return
-        raise SourceError(
-            "microphone.source_path: no sound file can be read: "
-            + "; ".join(self.failures.values())
-        )
+        raise self._nothing_readable()
 
     def open(self) -> SourceStream:
         """Open the next file."""
         if not self._waiting:
             self._waiting = self.list_files()
-        while self._waiting:
-            path = self._waiting.pop(0)
-            self._exhausted = not self._waiting and not self.loop
+        following = self._find_next()
+        if following is None:
+            raise self._nothing_readable()
+        blocks = self._read_on(*following)
+        identity = f"file:{self.path.name}"
+        return PacedStream(blocks, following[1], identity, realtime=self.realtime)
+
+    def _find_next(self) -> tuple[Path, SoundFormat] | None:
+        """Return the next file that can be read; None when there is none."""
+        listed = False
+        while True:
+            if not self._waiting:
+                if listed or not self.loop:
+                    return None
+                listed = True
+                self._waiting = self.list_files()
+                there = {str(path) for path in self._waiting}
+                self.failures = {
+                    path: why for path, why in self.failures.items() if path in there
+                }
+            path = self._waiting[0]
             try:
-                sound = self._read_format(path)
+                return path, self._read_format(path)
             except SourceError as error:
-                self.failures[str(path)] = str(error)
-                continue
-            blocks = self._read_on(path, sound)
-            identity = f"file:{self.path.name}"
-            return PacedStream(blocks, sound, identity, realtime=self.realtime)
-        raise SourceError(
-            "microphone.source_path: no sound file can be read: "
-            + "; ".join(self.failures.values())
-        )
+                self._pass_over(path, str(error))
+                del self._waiting[0]
+
+    def _nothing_readable(self) -> SourceError:
+        reasons = list(self.failures.values())
+        more = f"; and {len(reasons) - 3} more" if len(reasons) > 3 else ""
+        return SourceError(f"microphone.source_path: {'; '.join(reasons[:3])}{more}")
+
+    def _pass_over(self, path: Path, why: str) -> None:
+        if str(path) not in self.failures:
+            logger.warning("passed over: %s", why)
+        self.failures[str(path)] = why
 
     def _read_format(self, path: Path) -> SoundFormat:
         import soundfile
@@ -307,7 +327,9 @@ class FileSource(Source):
         try:
             info = soundfile.info(str(path))
         except (soundfile.SoundFileError, OSError) as error:
-            raise SourceError(f"{path} is not a readable sound file: {error}") from None
+            # The library's full message names the file once more.
+            why = str(getattr(error, "error_string", error)).rstrip(".")
+            raise SourceError(f"{path} is not a readable sound file: {why}") from None
         if info.frames < 1:
             raise SourceError(f"{path} holds no sound")
         channels = min(self.channels, info.channels)
@@ -315,22 +337,11 @@ class FileSource(Source):
 
     def _read_on(self, path: Path, sound: SoundFormat) -> Iterator[Buffer]:
         """Yield the blocks of a file and of those of its format that follow it."""
-        yield from self._read_blocks(path, sound)
-        while self._waiting or self.loop:
-            if not self._waiting:
-                self._waiting = self.list_files()
-            try:
-                following = self._read_format(self._waiting[0])
-            except SourceError as error:
-                self.failures[str(self._waiting.pop(0))] = str(error)
-                if len(self.failures) > len(self._waiting) and not self._waiting:
-                    return
-                continue
-            if following != sound:
-                return
-            path = self._waiting.pop(0)
-            self._exhausted = not self._waiting and not self.loop
-            yield from self._read_blocks(path, sound)
+        following: tuple[Path, SoundFormat] | None = path, sound
+        while self._waiting and following is not None and following[1] == sound:
+            del self._waiting[0]
+            yield from self._read_blocks(following[0], sound)
+            following = self._find_next()
 
     def _read_blocks(self, path: Path, sound: SoundFormat) -> Iterator[Buffer]:
         import soundfile
@@ -338,19 +349,25 @@ class FileSource(Source):
         size = max(1, round(sound.samplerate * BLOCK_SECONDS))
         dtype = {2: "int16", 4: "int32"}[sound.sample_width]
         code = {2: "h", 4: "i"}[sound.sample_width]
-        with soundfile.SoundFile(str(path)) as file:
-            while True:
-                block = memoryview(file.buffer_read(size, dtype=dtype))
-                if not block.nbytes:
-                    return
-                if file.channels == sound.channels:
-                    yield block
-                else:
-                    yield _select_channels(
-                        memoryview(array(code, block.tobytes())),
-                        file.channels,
-                        sound.channels,
-                    )
+        delivered = False
+        try:
+            with soundfile.SoundFile(str(path)) as file:
+                while True:
+                    block = memoryview(file.buffer_read(size, dtype=dtype))
+                    if not block.nbytes:
+                        return
+                    if file.channels != sound.channels:
+                        samples = memoryview(array(code, block.tobytes()))
+                        yield _select_channels(samples, file.channels, sound.channels)
+                    else:
+                        yield block
+                    delivered = True
+        except soundfile.SoundFileError as error:
+            # A folder of such files alone must not be read in circles: that ends the
+            # stream, and the next attempt waits.
+            if not delivered:
+                raise
+            self._pass_over(path, f"the rest of {path} cannot be read: {error}")
 
 
 def _select_channels(samples: memoryview, there: int, wanted: int) -> array[int]:

@@ -115,9 +115,9 @@ def test_a_folder_of_broken_files_does_not_spin(tmp_path):
     for name in "abc":
         (tmp_path / f"{name}.wav").write_bytes(b"broken")
     source = FileSource(tmp_path, realtime=False)
-    with pytest.raises(SourceError, match="no sound file can be read"):
+    with pytest.raises(SourceError, match="is not a readable sound file"):
         source.open()
-    with pytest.raises(SourceError, match="no sound file can be read"):
+    with pytest.raises(SourceError, match="is not a readable sound file"):
         source.check()
 
 
@@ -172,3 +172,52 @@ def test_what_is_missing_is_named(tmp_path):
         FileSource(tmp_path / "nowhere").check()
     with pytest.raises(ConfigurationError, match="holds no sound file"):
         FileSource(tmp_path).check()
+
+
+def test_a_bad_file_at_the_end_does_not_play_a_folder_again(tmp_path):
+    write(tmp_path / "a.wav", range(100))
+    (tmp_path / "b.wav").write_text("not a sound")
+    source = FileSource(tmp_path, loop=False, realtime=False)
+    assert play(source)[1] == list(range(100))
+    assert source.exhausted
+    assert list(source.failures) == [str(tmp_path / "b.wav")]
+
+
+def test_a_bad_file_does_not_break_a_loop(tmp_path, caplog):
+    write(tmp_path / "a.wav", range(400))
+    (tmp_path / "b.wav").write_text("not a sound")
+    source = FileSource(tmp_path, loop=True, realtime=False)
+    sink = Sink()
+    stream = source.open()
+    stream.start(sink)
+    until(lambda: len(sink.content) >= 2 * 5 * 400)
+    stream.close()
+    assert array("h", sink.content[: 2 * 5 * 400]).tolist() == list(range(400)) * 5
+    assert caplog.text.count("passed over") == 1, "said once, not at every turn"
+
+
+def test_a_file_that_breaks_off_is_passed_over_where_it_does(tmp_path):
+    import numpy as np
+    import soundfile
+
+    noise = np.random.default_rng(1).integers(-9000, 9000, 80_000, dtype=np.int16)
+    soundfile.write(tmp_path / "a.flac", noise, 8000)
+    content = bytearray((tmp_path / "a.flac").read_bytes())
+    middle = len(content) // 2
+    content[middle:] = bytes(len(content) - middle)
+    (tmp_path / "a.flac").write_bytes(content)
+    write(tmp_path / "b.wav", range(100))
+    source = FileSource(tmp_path, loop=False, realtime=False)
+    samples = play(source)[1]
+    assert samples[-100:] == list(range(100))
+    assert samples[:20_000] == noise[:20_000].tolist()
+    assert source.exhausted
+
+
+def test_a_folder_of_bad_files_says_what_is_wrong_with_the_first_ones(tmp_path):
+    for number in range(5):
+        (tmp_path / f"{number}.wav").write_text("not a sound")
+    source = FileSource(tmp_path)
+    with pytest.raises(SourceError, match=r"0\.wav is not .*; and 2 more$") as caught:
+        source.open()
+    assert str(caught.value).count("0.wav") == 1
