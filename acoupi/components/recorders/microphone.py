@@ -194,22 +194,26 @@ class MicrophoneRecorder(ContinuousRecorder):
                 if left <= 0 or (self.capture.ended and self._idle):
                     break
                 self._new.wait(min(left, 0.5))
-        return self._finished.popleft() if self._finished else None
+        return self._pop()
+
+    def _pop(self) -> data.Recording | None:
+        with self._new:
+            return self._finished.popleft() if self._finished else None
 
     def harvest(self) -> Iterator[data.Recording]:
         """Yield each finished recording that was not harvested before.
 
         One whose taker fails, and so does not ask for the next, is kept for next time.
         """
-        while self._finished:
-            recording = self._finished.popleft()
+        while (recording := self._pop()) is not None:
             taken = False
             try:
                 yield recording
                 taken = True
             finally:
                 if not taken:
-                    self._finished.appendleft(recording)
+                    with self._new:
+                        self._finished.appendleft(recording)
 
     def take_losses(self) -> list[Loss]:
         """Return what was lost since the last call, outside of recordings too.
@@ -354,9 +358,10 @@ class MicrophoneRecorder(ContinuousRecorder):
         dropped = set(self.pending.make_room(coming))
         if not dropped:
             return
-        for recording in list(self._finished):
-            if recording.path in dropped:
-                self._finished.remove(recording)
+        with self._new:
+            kept = [one for one in self._finished if one.path not in dropped]
+            self._finished.clear()
+            self._finished.extend(kept)
         self.recordings_dropped += len(dropped)
         reason = (
             f"{self.dirpath} was full: the oldest undecided recordings were deleted"

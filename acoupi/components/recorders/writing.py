@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -27,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 RUN_SECONDS = 0.25
 """Longest piece written at a time."""
+TURN_SECONDS = 0.5
+"""Longest time spent on writing before the caller gets to look around."""
 NOT_WRITTEN = "could not be written to the disk"
 MOST_GAPS = 1000
 """Gaps told apart within one recording; further ones are added to the last."""
@@ -91,12 +94,19 @@ class TakeWriter:
         self._most = max(1, round(RUN_SECONDS * rate))
 
     def advance(self) -> bool:
-        """Write what is certain by now; tell whether there was anything."""
+        """Write what is certain by now; tell whether there was anything.
+
+        Comes back after half a second even when there is more: a source that is not
+        paced by a clock refills the ring as fast as it is emptied.
+        """
         worked = False
+        until = time.monotonic() + TURN_SECONDS
         while (run := self.take.next_run(self._most)) is not None:
             self._write_run(run)
             self.take.finish_run(run)
             worked = True
+            if time.monotonic() >= until:
+                break
         return worked
 
     def finish(self) -> None:

@@ -436,3 +436,50 @@ def test_a_directory_that_cannot_be_made_is_named(tmp_path):
     )
     with pytest.raises(AcoupiError, match=r"paths\.tmp_audio"):
         recorder.check()
+
+
+class EndlessStream(CounterStream):
+    """Always full: what a source that is not paced by a clock is."""
+
+    def start(self, sink) -> None:
+        super().start(sink)
+        threading.Thread(target=self._fill, daemon=True).start()
+
+    def _fill(self) -> None:
+        while not self.over:
+            if self.sink.free >= 400:
+                self.sink.deliver(bytes(1600), 400, time.monotonic(), None, False)
+            else:
+                time.sleep(0.0001)
+
+
+def test_a_source_that_never_pauses_leaves_time_for_the_status(
+    build, deployment, tmp_path
+):
+    source = CounterSource()
+    source.waiting = source.streams = [EndlessStream(RATE)]
+    status_file = tmp_path / "run" / "recorder.json"
+    recorder = build(source, status_file=status_file)
+    recorder.start(lambda: deployment)
+    until(lambda: status_file.exists() and recorder.recordings_made > 0)
+    made = json.loads(status_file.read_text())["recordings"]
+    until(lambda: json.loads(status_file.read_text())["recordings"] > made)
+    assert recorder.healthy
+
+
+def test_harvesting_while_the_oldest_are_dropped_loses_none_besides(build, deployment):
+    source = CounterSource()
+    recorder = build(source, duration=0.05, max_pending_bytes=20_000)
+    recorder.start(lambda: deployment)
+    until(lambda: source.streams[0].sink is not None)
+    taken = []
+    sending = threading.Thread(target=source.streams[0].send, args=(160_000,))
+    sending.start()
+    while sending.is_alive():
+        taken += recorder.harvest()
+    sending.join()
+    until(lambda: recorder.recordings_made == 400)
+    taken += recorder.harvest()
+    assert recorder.samples_lost == 0
+    assert len(taken) + recorder.recordings_dropped >= 400
+    assert len({recording.id for recording in taken}) == len(taken)
