@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from typing import TYPE_CHECKING
 
 from acoupi.components.types import ContinuousRecorder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     from acoupi import data
     from acoupi.components.types import AudioRecorder, RecordingCondition, Store
@@ -47,15 +48,19 @@ def generate_recording_task(
     logger = logger or logging.getLogger(__name__)
 
     def recording_task() -> Iterator[data.Recording]:
-        for recording in _next_recordings(recorder, store, recording_conditions):
-            store.store_recording(recording)
-            logger.info(
-                "recorded %s: %.3f s at %d Hz",
-                recording.path,
-                recording.duration,
-                recording.samplerate,
-            )
-            yield recording
+        """Store what was recorded and hand it on."""
+        found = _next_recordings(recorder, store, recording_conditions)
+        # Closed here and now: the recorder takes back what could not be stored.
+        with contextlib.closing(found) as recordings:
+            for recording in recordings:
+                store.store_recording(recording)
+                logger.info(
+                    "recorded %s: %.3f s at %d Hz",
+                    recording.path,
+                    recording.duration,
+                    recording.samplerate,
+                )
+                yield recording
         _store_losses(recorder, store, logger)
 
     return recording_task
@@ -63,7 +68,7 @@ def generate_recording_task(
 
 def _next_recordings(
     recorder: AudioRecorder, store: Store, conditions: Sequence[RecordingCondition]
-) -> Iterator[data.Recording]:
+) -> Generator[data.Recording]:
     if isinstance(recorder, ContinuousRecorder):
         yield from recorder.harvest()
         return

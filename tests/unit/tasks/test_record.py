@@ -117,3 +117,26 @@ def test_a_plain_recorder_makes_none_when_a_condition_fails(store, answers):
 
 def test_no_recording_is_nothing_to_pass_on(store):
     assert list(generate_recording_task(PlainRecorder(None), store)()) == []
+
+
+def test_what_cannot_be_stored_is_back_with_the_recorder_at_once(tmp_path):
+    class FullStore(SqliteStore):
+        def store_recording(self, recording) -> None:
+            raise OSError("no space left on device")
+
+    class Recorder(OpenRecorder):
+        def harvest(self):
+            recording = self.recordings.pop(0)
+            try:
+                yield recording
+            except GeneratorExit:
+                self.recordings.insert(0, recording)
+                raise
+
+    recording = make_recording()
+    recorder = Recorder([recording])
+    task = generate_recording_task(recorder, FullStore(tmp_path / "store.db"))
+    with pytest.raises(OSError, match="no space") as caught:
+        list(task())
+    assert caught.tb is not None, "which holds on to the task's frames"
+    assert recorder.recordings == [recording]
