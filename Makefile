@@ -3,6 +3,8 @@ SHELL := bash
 VENV ?= .venv
 BIN := $(VENV)/bin
 export VENV
+# As it was typed: neither make nor the shell may look into a file's name.
+export SOUND_GIVEN := $(value SOUND)
 .DEFAULT_GOAL := help
 .PHONY: help run test check format bench test-oldest soak-capture clean
 
@@ -11,7 +13,7 @@ help: ## list what can be made
 
 run: ## run a sensor here: SOUND=<file or folder> takes the place of the microphone
 	@scripts/set-up.sh run
-	@$(BIN)/acoupi run --demo $(if $(SOUND),--sound "$(SOUND)")
+	@$(BIN)/acoupi run --demo $${SOUND_GIVEN:+--sound "$$SOUND_GIVEN"}
 
 test: ## set everything up and run every check and test that can run on this machine
 	@scripts/set-up.sh test
