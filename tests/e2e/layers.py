@@ -114,6 +114,7 @@ NEEDED = {
     "systemd-nspawn": "systemd-container",
     "unshare": "util-linux",
     "nsenter": "util-linux",
+    "setpriv": "util-linux",
 }
 """Commands, and the Debian packages that bring them."""
 

@@ -155,7 +155,7 @@ class NspawnMachine(Machine):
     def __init__(self, name: str, layers: Sequence[Path]) -> None:
         self.name = name
         self._layers = list(layers)
-        self._directory = scratch_directory(f"acoupi-{name}-")
+        self._directory = scratch_directory(f"e2e-{name}-")
         self._upper = self._directory / "upper"
         self._upper.mkdir()
         (self._upper / "etc").mkdir()
@@ -211,7 +211,10 @@ exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin TERM=dumb \\
         options = overlay_options(self._layers, self._upper, self._directory)
         with (self._directory / "console").open("wb") as console:
             self._process = subprocess.Popen(
-                ["sh", "-c", script, "-", str(self._groups), options, str(root)],
+                [
+                    *("setpriv", "--pdeathsig=KILL", "sh", "-c", script, "-"),
+                    *(str(self._groups), options, str(root)),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=subprocess.STDOUT,

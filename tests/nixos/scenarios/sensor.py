@@ -33,7 +33,9 @@ class Sensor:
     home : str
         The sensor's ``ACOUPI_HOME``.
     user : str
-        Whom the home belongs to.
+        Whom the home belongs to, and the name of its group.
+    broker : str
+        The service of the queue.
     """
 
     machine: Any
@@ -41,6 +43,7 @@ class Sensor:
     play: str
     home: str = "/var/lib/acoupi"
     user: str = "root"
+    broker: str = "acoupi-broker.service"
     listening: str = ""
     """What listened on the network before the sensor was started (``ss -Hlntu``)."""
 
@@ -109,11 +112,16 @@ class Sensor:
         )
 
     def services(self) -> list[str]:
-        """Return the names of the sensor's services."""
+        """Return the names of the services that run for ever."""
         wanted = self.machine.succeed(
             "systemctl show --value --property=Wants acoupi.target"
         ).split()
-        return sorted(unit for unit in wanted if unit.endswith(".service"))
+        units = {unit for unit in wanted if unit.endswith(".service")}
+        return sorted(
+            unit
+            for unit in units | {self.broker}
+            if self.show(unit, "Restart") == "always"
+        )
 
     def show(self, unit: str, name: str) -> str:
         """Return a property of a unit."""
