@@ -22,10 +22,25 @@
           _file = "acoupi#nixosModules.acoupi";
           imports = [ ./nixos-modules ];
         };
+        appliance = {
+          _file = "acoupi#nixosModules.appliance";
+          imports = [ ./nixos-modules/appliance ];
+        };
+        sd-image = {
+          _file = "acoupi#nixosModules.sd-image";
+          imports = [ ./nixos-modules/sd-image ];
+        };
         default = self.nixosModules.acoupi;
       };
 
+      # What `packages.sd-image` and `packages.vm` are built from.
+      nixosConfigurations = import ./nix/systems.nix { inherit self nixpkgs; };
+
       packages = forAllSystems (pkgs: rec {
+        # A card for Raspberry Pi: docs/image.md.
+        sd-image = self.nixosConfigurations.sd-image.config.system.build.sdImage;
+        # The appliance in QEMU: `nix run .#vm`.
+        vm = self.nixosConfigurations."vm-${pkgs.stdenv.hostPlatform.system}".config.system.build.vm;
         acoupi = pkgs.python3Packages.toPythonApplication (
           pkgs.python3Packages.callPackage ./nix/package.nix { }
         );
@@ -68,6 +83,10 @@
         '';
       };
 
-      checks = forAllSystems (pkgs: import ./nix/checks.nix { inherit self nixpkgs pkgs; });
+      checks = forAllSystems (
+        pkgs:
+        import ./nix/checks.nix { inherit self nixpkgs pkgs; }
+        // import ./nix/image-checks.nix { inherit self nixpkgs pkgs; }
+      );
     };
 }

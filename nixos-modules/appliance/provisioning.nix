@@ -3,6 +3,7 @@
   config,
   lib,
   pkgs,
+  utils,
   ...
 }:
 let
@@ -11,6 +12,7 @@ let
   context = import ../context.nix { inherit config lib pkgs; };
   hardening = import ../lib/hardening.nix;
   mount = "${pkgs.util-linux}/bin/mount";
+  partitionMount = "${utils.escapeSystemdPath cfg.partition}.mount";
   install = "${pkgs.coreutils}/bin/install";
   runtime = "/run/acoupi-provision";
 
@@ -96,8 +98,13 @@ in
     systemd.services.acoupi-provision = shared // {
       description = "Acoustic sensor: follow acoupi.toml";
       wantedBy = [ "multi-user.target" ];
-      wants = [ "network-pre.target" ];
+      # The card is waited for, not required.
+      wants = [
+        "network-pre.target"
+        partitionMount
+      ];
       after = [
+        partitionMount
         "local-fs.target"
         "systemd-tmpfiles-setup.service"
       ];

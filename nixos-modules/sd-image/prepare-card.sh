@@ -34,7 +34,7 @@ if [[ -z "$(field 3 start)" ]]; then
     ((wanted >= size)) || wanted=$size
     data=$(((start + wanted + mebi - 1) / mebi * mebi))
     if ((total - data < least_data)); then
-        echo "the card is too small for a partition of data: data stays with the system" >&2
+        echo "the card is too small for a partition of data: take one of 8 GB or more" >&2
         exit 1
     fi
     # Both entries in one write of the table.
