@@ -146,7 +146,7 @@ def make_app(
             f"the set-up of program {program_class.__module__} failed: "
             f"{type(error).__name__}: {error}"
         ) from error
-    install(app, program)
+    install(app, program, settings)
     return app
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 from celery import bootsteps, signals
 from celery.utils.log import get_logger
 
+from acoupi.system.deployments import announce_deployment
 from acoupi.system.notify import ServiceNotifier
 from acoupi.system.vigilance import Condition, Guard
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from celery import Celery
 
     from acoupi.programs import AcoupiProgram
+    from acoupi.system.settings import Settings
 
 __all__ = ["ConsumerStep", "ProgramStep", "install"]
 
@@ -23,9 +25,10 @@ TASK_LIMIT = 1800.0
 """Seconds after which a task counts as hung, unless ``task_time_limit`` is set."""
 
 
-def install(app: Celery, program: AcoupiProgram[Any]) -> None:
+def install(app: Celery, program: AcoupiProgram[Any], settings: Settings) -> None:
     """Let workers of the app start, watch and stop the program's own activities."""
     app.acoupi_program = program  # type: ignore[attr-defined] # ours, read below
+    app.acoupi_settings = settings  # type: ignore[attr-defined] # ours, read below
     app.steps["worker"].add(ProgramStep)
     app.steps["consumer"].add(ConsumerStep)
 
@@ -64,11 +67,29 @@ class ProgramStep(bootsteps.StartStopStep):
         # a step that starts after the pool is stopped before it.
         signals.worker_shutdown.connect(self._worker_gone)
         self._running = True
+        self._announce_deployment(parent)
         program.worker_started(queues)
         if not needs_broker:
             self._notifier.ready("working")
         self._guard = Guard(self.condition, self._notifier)
         self._guard.start()
+
+    def _announce_deployment(self, parent: Any) -> None:
+        """Tell the program of a deployment that is older than its set-up.
+
+        In the first worker alone, and before it begins: of the templates' workers
+        that is the one that records.
+        """
+        first = self._program.get_worker_config().workers[0]
+        if str(parent.hostname).partition("@")[0] != first.name:
+            return
+        try:
+            if announce_deployment(parent.app.acoupi_settings, self._program):
+                logger.info("The program was told of the deployment under way")
+        # A sensor that does not know its place still records; the next start tries
+        # again.
+        except Exception:
+            logger.exception("The program could not be told of the deployment")
 
     def consumer_ready(self) -> None:
         """Note that the worker takes tasks."""

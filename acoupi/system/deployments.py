@@ -148,6 +148,7 @@ def announce_deployment(settings: Settings, program: AcoupiProgram[Any]) -> bool
     if marker.exists() and marker.read_bytes() == mark:
         return False
     program.on_start(deployment)
+    settings.run_dir.mkdir(mode=0o700, exist_ok=True)
     write_durably(marker, mark)
     return True
 

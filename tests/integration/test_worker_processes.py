@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from acoupi import data
 from acoupi.system.broker import Broker, find_server
 from acoupi.testing import wait_until
 
@@ -62,6 +63,9 @@ class Program(AcoupiProgram[Config]):
     def say(self, what):
         with open(self.config.notes, "a") as file:
             file.write(what + "\\n")
+
+    def on_start(self, deployment):
+        self.say("deployment " + deployment.name)
 
     def worker_started(self, queues):
         self.say("started " + ",".join(queues))
@@ -285,6 +289,27 @@ def test_a_worker_that_needs_no_broker_is_ready_without_it(sensor, manager):
     sensor.start("worker", "making", NOTIFY_SOCKET=manager.getsockname())
     hear(manager, "READY=1")
     hear(manager, "WATCHDOG=1")
+
+
+def test_the_first_worker_alone_tells_the_program_of_an_older_deployment(sensor):
+    deployment = data.Deployment(name="meadow", latitude=51.5, longitude=-0.1)
+    file = sensor.home / "config" / "deployment.json"
+    file.write_text(deployment.model_dump_json())
+    others = sensor.start("worker", "default")
+    sensor.await_note("started celery")
+    assert sensor.count("deployment meadow") == 0
+    end(others)
+    first = sensor.start("worker", "making")
+    sensor.await_note("started making")
+    assert sensor.count("deployment meadow") == 1, sensor.all_logs()
+    assert sensor.notes().index("deployment meadow") < sensor.notes().index(
+        "started making"
+    )
+    end(first)
+    again = sensor.start("worker", "making")
+    sensor.await_note("started making", times=2)
+    end(again)
+    assert sensor.count("deployment meadow") == 1
 
 
 def test_an_ill_worker_shows_no_life(sensor, manager):
