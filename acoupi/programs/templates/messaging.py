@@ -41,10 +41,8 @@ class MessagingProgram(BasicProgram[MessagingConfigT], Generic[MessagingConfigT]
         """Return where messages wait until they are delivered."""
         from acoupi.components import SqliteMessageStore
 
-        return SqliteMessageStore(
-            config.messaging.messages_db,
-            destinations=[messenger.name for messenger in self.messengers],
-        )
+        # The task that sends names the destinations.
+        return SqliteMessageStore(config.messaging.messages_db)
 
     def configure_messengers(self, config: MessagingConfigT) -> list[types.Messenger]:
         """Return who delivers messages; none when no destination is configured."""

@@ -239,6 +239,32 @@ def test_the_connected_program_reports_on_itself(app, tmp_path):
     program.worker_stopping(["celery"])
 
 
+def test_messages_from_before_the_first_sending_reach_every_destination(app, tmp_path):
+    class Nameless:
+        def __init__(self):
+            self.sent = []
+
+        def send_message(self, message):
+            self.sent.append(message.content)
+            return data.Response(
+                status=data.ResponseStatus.SUCCESS, message=message, content=""
+            )
+
+    class Program(ConnectedProgram):
+        def configure_messengers(self, config):
+            return [Nameless(), Nameless()]
+
+    config = ConnectedConfiguration.model_validate(settings(tmp_path))
+    # What another process of the sensor stored, which sends nothing itself.
+    Program(config, app).configure_message_store(config).store_message(
+        data.Message(content="early")
+    )
+    program = Program(program_config=config, app=app)
+    program.tasks["send_messages_task"]()
+    assert [m.sent for m in program.messengers] == [["early"], ["early"]]
+    assert program.message_store.get_unsent_messages() == []
+
+
 @pytest.mark.parametrize(("all_kept", "expected"), [(False, 0), (True, 1)])
 def test_the_activity_program_keeps_silence_only_when_told(
     app, tmp_path, all_kept, expected
