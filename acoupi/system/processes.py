@@ -135,7 +135,8 @@ def be_everything(settings: Settings, workers: Sequence[AcoupiWorker]) -> int:
     beat: Any = EmbeddedService(app, thread=True, scheduler_cls=app.conf.beat_scheduler)
     queues = [queue for worker in workers for queue in worker.consumed_queues]
     together = AcoupiWorker(
-        name="acoupi",
+        # What the first worker does beside its tasks is done by this one.
+        name=workers[0].name,
         queues=list(dict.fromkeys(queues)),
         concurrency=sum(worker.concurrency or 1 for worker in workers),
     )
@@ -200,9 +201,11 @@ def _live(
     code = 1
     try:
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
+        for number in (signal.SIGTERM, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
-        # A Ctrl-C at the terminal is for the launcher, which ends the roles in order.
+        # SIGINT is for the launcher, which ends the roles in order, whether it comes
+        # from the terminal or was sent to every process of that name.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         os.setsid()
         tether(parent)
         before()

@@ -171,6 +171,25 @@ def test_the_demonstration_detects_within_30_s_and_ends_with_a_summary(start, tm
 
 
 @needs_server
+def test_an_interrupt_of_every_process_of_that_name_ends_with_a_summary(start):
+    # As from `acoupi run &` in a script, and then pkill -INT.
+    sensor = start(
+        "run",
+        "--demo",
+        code="import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "from acoupi.cli import main",
+    )
+    sensor.wait_for(lambda: sensor.first_detection is not None)
+    for pid in children_of(sensor.process.pid):
+        os.kill(pid, signal.SIGINT)
+    began = time.monotonic()
+    assert sensor.stop() == 0
+    assert time.monotonic() - began < 5
+    assert "\nRan for " in sensor.output
+    assert "killing it" not in sensor.output
+
+
+@needs_server
 def test_the_demonstration_hears_speech_through_a_real_sound_device(
     start, environment, tmp_path_factory
 ):
