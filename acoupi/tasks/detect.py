@@ -75,6 +75,7 @@ def generate_detection_task(
     )
 
     def detection_task(recording: data.Recording) -> None:
+        """Run the model on a recording and store what it finds."""
         detector.detect(recording, models)
 
     return detection_task

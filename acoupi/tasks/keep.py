@@ -102,6 +102,7 @@ def generate_file_management_task(
     )
 
     def file_management_task() -> None:
+        """Keep, compress or delete the recordings that can be decided on."""
         with one_at_a_time(tmp_path) as alone:
             if not alone:
                 return

@@ -62,6 +62,7 @@ def generate_reconcile_task(
     started = False
 
     def reconcile_task() -> None:
+        """Hand on again the recordings that were not analysed."""
         nonlocal started
         if not required_models:
             return
