@@ -39,20 +39,34 @@ def model_of(
     AcoupiError
         When the program has no model.
     """
+    from celery import Celery
+
     from acoupi.errors import AcoupiError
 
-    # Only what a template's `configure_model` may use: a whole program would open
-    # stores and make directories, which looking at files must not.
+    app = Celery("acoupi", broker="memory://", set_as_current=False)
+    # Without its set-up, which would open stores and make directories: looking at
+    # files must not.
     bare: Any = object.__new__(program)
     bare.config = config
+    bare.app = app
     bare.logger = logging.getLogger(program.__module__)
+    bare.tasks = {}
     if not hasattr(bare, "configure_model"):
         raise AcoupiError(
             f"the program {program.__module__} has no model (no configure_model): "
             "choose one that detects with --program, as acoupi.programs.activity"
         )
-    model = bare.configure_model(config)
-    cleaners = (
-        bare.get_output_cleaners(config) if hasattr(bare, "get_output_cleaners") else []
-    )
-    return model, list(cleaners)
+    try:
+        return _parts_of(bare, config, bare.configure_model(config))
+    except AttributeError as error:
+        if error.obj is not bare:
+            raise
+    # Its configure_model needs what its setup makes.
+    whole: Any = program(program_config=config, app=app)
+    return _parts_of(whole, config, whole.model)
+
+
+def _parts_of(program: Any, config: BaseModel, model: Any) -> tuple[Any, list[Any]]:
+    program.model = model
+    describe = getattr(program, "get_output_cleaners", None)
+    return model, [] if describe is None else list(describe(config))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from acoupi.cli.output import echo_json, json_option, mark
+
+if TYPE_CHECKING:
+    from acoupi.system import Settings
+    from acoupi.system.checks import Check
 
 __all__ = ["check", "status"]
 
@@ -29,9 +33,19 @@ def status(as_json: bool) -> None:
 
 
 @click.command()
+@click.option(
+    "--run",
+    "seconds",
+    is_flag=False,
+    flag_value=40.0,
+    type=click.FloatRange(min=1),
+    metavar="[SECONDS]",
+    help="Then run a sensor of its own with this one's microphone, for 40 seconds at "
+    "most, and say which of its steps work.",
+)
 @json_option
 @click.pass_context
-def check(context: click.Context, as_json: bool) -> None:
+def check(context: click.Context, seconds: float | None, as_json: bool) -> None:
     """Check that the configured sensor can work, part by part.
 
     Exit code 0 when all parts work, 1 when one does not.
@@ -43,6 +57,8 @@ def check(context: click.Context, as_json: bool) -> None:
     settings = Settings()
     program = read_program_name(settings)
     found = examine(settings)
+    if seconds is not None:
+        found += _run(settings, found, seconds, told=not as_json)
     failed = any(part.state == "failed" for part in found)
     if as_json:
         echo_json(
@@ -61,12 +77,40 @@ def check(context: click.Context, as_json: bool) -> None:
             outcome = (
                 "--  " if part.state == "skipped" else mark(good=part.state == "ok")
             )
-            click.echo(f"{outcome}  {part.name:<14}{_indented(part.message)}".rstrip())
+            click.echo(f"{outcome}  {part.name:<16}{_indented(part.message)}".rstrip())
     context.exit(1 if failed else 0)
 
 
+def _run(
+    settings: Settings, found: list[Check], seconds: float, *, told: bool
+) -> list[Check]:
+    """Run all processes of a sensor for a while; one check for each step."""
+    from acoupi.programs.custom.test import STEPS
+    from acoupi.system.checks import Check
+    from acoupi.system.configuration import read_raw_config
+    from acoupi.system.liveness import observe_processes
+    from acoupi.system.selftest import run_selftest
+
+    if any(part.state == "failed" for part in found):
+        return [Check("run", "skipped", "correct what failed first")]
+    if observe_processes(settings).running:
+        return [
+            Check("run", "skipped", "the sensor runs and has the microphone: stop it")
+        ]
+    if told:
+        click.echo(f"Running a sensor for up to {seconds:g} s ...", err=True)
+    microphone = read_raw_config(settings.program_file).get("microphone")
+    known = microphone if isinstance(microphone, dict) else None
+    return [
+        Check(f"run: {finding.step}", "ok", STEPS[finding.step])
+        if finding.works
+        else Check(f"run: {finding.step}", "failed", finding.detail)
+        for finding in run_selftest(known, seconds=seconds)
+    ]
+
+
 def _indented(text: str) -> str:
-    return text.replace("\n", "\n" + " " * 20)
+    return text.replace("\n", "\n" + " " * 22)
 
 
 def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:

@@ -157,6 +157,16 @@ def test_config_set_asks_for_a_secret_without_echo(sensor):
     assert password.get_secret_value() == "typed-secret"
 
 
+def test_a_misspelt_setting_is_shown_as_it_was_typed(sensor, capfd):
+    assert main(["config", "set", "microphone.sampelrate", "3"]) == 2
+    error = capfd.readouterr().err
+    assert (
+        "  microphone.sampelrate: no such setting; did you mean "
+        "microphone.samplerate?\n" in error
+    )
+    assert "--" not in error
+
+
 @pytest.fixture
 def editor(tmp_path, monkeypatch):
     def use(expression: str) -> None:
@@ -247,6 +257,48 @@ def test_the_schedule_shows_each_night_over_midnight_and_a_clock_change(sensor, 
     assert "Fri 2026-10-23 22:00:00 to Sat 00:00:00" in text
 
 
+def test_the_schedule_tells_the_share_of_sound_that_is_recorded(sensor, capfd):
+    run(capfd, "config", "set", "recording.schedule_start", "06:00")
+    shown = run(capfd, "schedule", "preview", "--days", "1")
+    assert "Awake for 24.0 h, 100% of the time" in shown
+    assert "of every 10 s then, 3 s are recorded: 7.2 h of sound, 30%" in shown
+    assert "coordinates" not in shown
+    as_json = json.loads(run(capfd, "schedule", "preview", "--json"))
+    assert as_json["recorded_share"] == 0.3
+    run(capfd, "config", "set", "recording.interval", "3")
+    shown = run(capfd, "schedule", "preview", "--days", "1")
+    assert "Records 24.0 h, 100% of the time.\n" in shown
+
+
+DAWN = """
+from acoupi.components import DawnTimeInterval
+from acoupi.programs.default import DefaultConfiguration, DefaultProgram
+
+class Dawn(DefaultProgram):
+    def get_recording_conditions(self, config):
+        return [DawnTimeInterval(duration=30, timezone=config.timezone)]
+"""
+
+
+def test_the_schedule_says_which_place_stands_in_for_coordinates(
+    home, tmp_path, capfd, monkeypatch
+):
+    (tmp_path / "dawn_program.py").write_text(DAWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    setup = ("setup", "--program", "dawn_program", "--no-prompt")
+    run(capfd, *setup, "--microphone.source=signal", "--timezone=Europe/Paris")
+    assert main(["schedule", "preview"]) == 0
+    shown = capfd.readouterr()
+    assert shown.out.count("reference place of the time zone Europe/Paris") == 1
+    assert shown.err == ""
+    run(
+        capfd,
+        *["deployment", "start", "meadow", "--latitude", "48", "--longitude", "2"],
+    )
+    assert "stand" not in run(capfd, "schedule", "preview")
+    assert json.loads(run(capfd, "schedule", "preview", "--json"))["notes"] == []
+
+
 def test_tasks_are_listed_with_queue_and_schedule(sensor, capfd):
     tasks = {
         task["name"]: task for task in json.loads(run(capfd, "task", "list", "--json"))
@@ -255,6 +307,15 @@ def test_tasks_are_listed_with_queue_and_schedule(sensor, capfd):
     assert tasks["detection_task"]["schedule"] is None
     assert tasks["file_management_task"]["schedule"].startswith("every ")
     assert "recording_task" in run(capfd, "task", "list")
+
+
+def test_each_shipped_task_says_what_it_does(sensor, capfd):
+    tasks = json.loads(run(capfd, "task", "list", "--json"))
+    assert {task["name"] for task in tasks} >= {
+        *("recording_task", "detection_task", "file_management_task"),
+        *("send_messages_task", "heartbeat_task", "reconcile_task"),
+    }
+    assert [task["name"] for task in tasks if not task["help"]] == []
 
 
 def test_a_task_runs_here_when_asked(sensor, capfd):
@@ -267,6 +328,33 @@ def test_status_and_check_of_a_sensor_that_does_not_run(sensor, capfd):
     found = json.loads(run(capfd, "status", "--json"))
     assert found["running"] is False
     assert found["program"] == ACTIVITY
+
+
+def test_check_runs_a_sensor_for_a_while_when_asked(sensor, capfd, monkeypatch):
+    from acoupi.programs.custom.test import Finding
+    from acoupi.system import selftest
+
+    asked = []
+
+    def run_selftest(microphone, *, seconds):
+        asked.append((microphone["source"], seconds))
+        return [
+            Finding(step="recording", works=True),
+            Finding(step="keeping", works=False, detail="the disk is full"),
+        ]
+
+    monkeypatch.setattr(selftest, "run_selftest", run_selftest)
+    run(capfd, "config", "set", "messaging.mqtt", "null")
+    shown = run(capfd, "check", "--run", "7", code=1)
+    assert re.search(r"ok +run: recording", shown)
+    assert re.search(r"FAIL +run: keeping +the disk is full", shown)
+    found = json.loads(run(capfd, "check", "--run", "--json", code=1))
+    assert found["checks"][-1]["message"] == "the disk is full"
+    assert asked == [("signal", 7), ("signal", 40)]
+    run(capfd, "config", "set", "microphone.source_path", "/nowhere")
+    run(capfd, "config", "set", "microphone.source", "folder")
+    shown = run(capfd, "check", "--run", code=1)
+    assert re.search(r"-- +run +correct what failed first", shown)
 
 
 @pytest.fixture
@@ -335,6 +423,60 @@ def test_detect_uses_what_is_set_up_and_stores_nothing(sensor, sounds, tmp_path,
     before = sorted(path for path in tmp_path.rglob("*"))
     run(capfd, "detect", str(sounds / "b.wav"))
     assert sorted(path for path in tmp_path.rglob("*")) == before
+
+
+MODELS = """
+from acoupi.programs.activity import ActivityProgram
+
+class Asking(ActivityProgram):
+    def configure_model(self, config):
+        self.logger.info("%s %s", self.app.main, sorted(self.tasks))
+        assert self.run_dir is None
+        return super().configure_model(config)
+
+    def get_output_cleaners(self, config):
+        assert self.model.name == "activity"
+        return super().get_output_cleaners(config)
+"""
+NEEDS_SETUP = """
+from acoupi.programs.activity import ActivityProgram
+
+class Needing(ActivityProgram):
+    def setup(self, config):
+        self.labels = ["a"]
+        super().setup(config)
+
+    def configure_model(self, config):
+        assert self.labels
+        return super().configure_model(config)
+"""
+BROKEN = """
+from acoupi.programs.activity import ActivityProgram
+
+class Broken(ActivityProgram):
+    def configure_model(self, config):
+        return None.weights
+"""
+
+
+@pytest.mark.parametrize("source", [MODELS, NEEDS_SETUP])
+def test_detect_gives_a_model_what_it_may_read_of_its_program(
+    home, sounds, tmp_path, capfd, monkeypatch, source
+):
+    (tmp_path / "asking_program.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "asking_program", raising=False)
+    out = run(capfd, "detect", "--program", "asking_program", str(sounds / "b.wav"))
+    assert re.search("[1-9] detections in 1 file", out)
+    monkeypatch.delitem(sys.modules, "asking_program")
+
+
+def test_detect_shows_a_model_s_own_mistake(home, sounds, tmp_path, capfd, monkeypatch):
+    (tmp_path / "broken_program.py").write_text(BROKEN)
+    monkeypatch.syspath_prepend(tmp_path)
+    file = str(sounds / "b.wav")
+    assert main(["detect", "--program", "broken_program", file]) == 1
+    assert "'NoneType' object has no attribute 'weights'" in capfd.readouterr().err
 
 
 def test_catalogue_and_render_make_the_same_home_as_setup(
