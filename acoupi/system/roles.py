@@ -10,6 +10,7 @@ line's imports: they cost 9 MB in every process. The generated scripts run this 
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import logging
 import os
 import sys
@@ -53,6 +54,7 @@ def run_worker(
     """
     from celery.utils.nodenames import host_format
 
+    _tell_of_crashes()
     _quieten(app)
     controller: Any = app.Worker(
         hostname=host_format(f"{worker.name}@%h"),
@@ -169,6 +171,14 @@ def _run(options: argparse.Namespace) -> int:
     if options.role == "beat":
         return run_beat(app, **files)
     return run_worker(app, find_worker(app, options.name), **files)
+
+
+def _tell_of_crashes() -> None:
+    """Have a crash of compiled code leave a trace in the log."""
+    # A descriptor of its own: sounddevice sends standard error to nowhere while
+    # PortAudio starts, which is where PortAudio aborts the process when the ALSA
+    # configuration has no "default".
+    faulthandler.enable(os.dup(2))
 
 
 def _quieten(app: Celery) -> None:

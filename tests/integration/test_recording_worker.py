@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import subprocess
@@ -86,9 +87,10 @@ def test_late_lost_and_doubled_tasks_lose_no_sample(
         wait_until(lambda: list(audio.glob("*.wav")), 40, "the first recording")
         end = time.monotonic() + SECONDS
         while time.monotonic() < end:
-            # Late by up to 5 s, now and then twice.
-            for _ in range(chance.choice([1, 1, 2])):
-                app.send_task("recording_task", queue="recording")
+            # Late by up to 5 s, now and then twice, now and then never: the worker
+            # discards a task that has expired.
+            for expires in chance.choice([[None], [-1], [None, None]]):
+                app.send_task("recording_task", queue="recording", expires=expires)
             time.sleep(chance.uniform(0.1, 5))
         app.send_task("recording_task", queue="recording")
         time.sleep(1)
@@ -101,6 +103,7 @@ def test_late_lost_and_doubled_tasks_lose_no_sample(
         app.close()
     log = (tmp_path / "worker.log").read_text()
     assert worker.returncode == 0, log
+    assert "Discarding revoked task" in log, "no task was lost"
     assert "Traceback" not in log
     files = sorted(audio.glob("*.wav"))
     assert len(files) >= SECONDS - 2
@@ -111,6 +114,39 @@ def test_late_lost_and_doubled_tasks_lose_no_sample(
     assert with_row <= set(files)
     # Only what was finished after the last task has no row yet: it is adopted.
     assert len(files) - len(with_row) <= 3
+
+
+def test_a_crash_of_the_audio_library_is_told(tmp_path, redis_server: RedisServer):
+    settings = Settings(tmp_path / "home")
+    paths = {
+        "tmp_audio": str(tmp_path / "audio"),
+        "recordings": str(tmp_path / "kept"),
+        "db_metadata": str(tmp_path / "metadata.db"),
+    }
+    setup_program(
+        settings,
+        "acoupi.programs.default",
+        {"timezone": "UTC", "microphone": {}, "paths": paths},
+        {"broker_url": redis_server.url},
+    )
+    # A configuration without "default": PortAudio aborts the process.
+    configuration = tmp_path / "alsa.conf"
+    configuration.write_text("pcm.other { type null }\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "acoupi.system.roles", "worker", "recording"],
+        env={
+            **os.environ,
+            "ACOUPI_HOME": str(settings.home),
+            "ALSA_CONFIG_PATH": str(configuration),
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGABRT, done.stderr
+    assert "Fatal Python error: Aborted" in done.stderr
+    assert "sounddevice.py" in done.stderr
 
 
 def store_of(tmp_path):
