@@ -8,6 +8,7 @@ import importlib.metadata
 import inspect
 import traceback
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from acoupi.errors import ConfigurationError
@@ -121,11 +122,22 @@ def _import(module: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is not None and f"{module}.".startswith(f"{error.name}."):
             raise ProgramError(
-                f"there is no module {module!r} on the Python path{_suggestion(module)}"
+                f"there is no module {module!r} on the Python path"
+                f"{_suggestion_here(module) or _suggestion(module)}"
             ) from error
         raise _import_failure(module, error) from error
     except (Exception, SystemExit) as error:
         raise _import_failure(module, error) from error
+
+
+def _suggestion_here(module: str) -> str:
+    here = Path(module.replace(".", "/"))
+    if here.is_dir() or here.with_suffix(".py").is_file():
+        return (
+            ", but it is in this folder: install its package with pip, or to try it "
+            'out, put the folder on the path: export PYTHONPATH="$PWD"'
+        )
+    return ""
 
 
 def _import_failure(module: str, error: BaseException) -> ProgramError:

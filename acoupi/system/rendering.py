@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from acoupi.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     import jinja2
 
@@ -72,7 +72,9 @@ def _environment() -> jinja2.Environment:
     import jinja2
 
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("acoupi", "templates"),
+        # Not PackageLoader: it takes a folder "acoupi" on the path, such as that of a
+        # checkout, for the package.
+        loader=jinja2.FileSystemLoader(Path(__file__).parents[1] / "templates"),
         undefined=jinja2.StrictUndefined,
         autoescape=False,  # noqa: S701 - scripts and unit files, not HTML
         keep_trailing_newline=True,
