@@ -28,6 +28,7 @@ if [ "$purpose" = test ]; then
     "cmd:systemd-analyze systemd"
     "cmd:openssl openssl"
     "cmd:faketime faketime"
+    "cmd:ss iproute2"
     "cmd:mmdebstrap mmdebstrap"
     "cmd:systemd-nspawn systemd-container"
     "cmd:nix-instantiate nix-bin"
