@@ -26,6 +26,8 @@ let
         {
           nixpkgs.hostPlatform = system;
           networking.hostName = "acoupi-vm";
+          # QEMU starts the kernel itself.
+          boot.loader.grub.enable = false;
           services.acoupi = {
             enable = true;
             program = "acoupi.programs.activity";

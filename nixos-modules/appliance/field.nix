@@ -66,6 +66,8 @@ in
 
     documentation.enable = lib.mkDefault false;
     services.udisks2.enable = lib.mkDefault false;
+    # Updates are sent by the one who logs in.
+    nix.settings.trusted-users = [ "@wheel" ];
     nix.gc = {
       automatic = lib.mkDefault true;
       options = lib.mkDefault "--delete-older-than 60d";
