@@ -39,7 +39,8 @@ present() {
   local kind=${1%%:*} what=${1#*:}
   case $kind in
     cmd) command -v "$what" >/dev/null 2>&1 || [ -x "/usr/sbin/$what" ] ;;
-    lib) ldconfig -p 2>/dev/null | grep -qF "$what" || /sbin/ldconfig -p 2>/dev/null | grep -qF "$what" ;;
+    # Not grep -q: it ends at the first match, ldconfig then by SIGPIPE, and pipefail takes that for absence.
+    lib) PATH=$PATH:/sbin ldconfig -p 2>/dev/null | grep -F "$what" >/dev/null ;;
     glob) compgen -G "$what" >/dev/null ;;
   esac
 }
