@@ -172,5 +172,5 @@ def test_the_programs_that_ship_are_listed():
 def test_a_program_in_this_folder_is_told_how_to_be_found(tmp_path, monkeypatch):
     (tmp_path / "lonely_program.py").write_text("")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ProgramError, match="it is in this folder.*PYTHONPATH"):
+    with pytest.raises(ProgramError, match=r"it is in this folder.*PYTHONPATH"):
         load_program("lonely_program")
