@@ -22,10 +22,12 @@ def test_after_a_reboot_the_sensor_goes_on_by_itself(sensor, chirps):
     end_to_end.is_in_order(sensor, sensor.listening)
 
 
-def test_start_stop_and_status_act_on_the_services_of_root(sensor_of_root):
-    services.stops_and_starts(sensor_of_root)
-    end_to_end.detects_and_delivers(sensor_of_root)
-    end_to_end.is_in_order(sensor_of_root, sensor_of_root.listening)
+@pytest.mark.parametrize("whose", ["sensor", "sensor_of_root"])
+def test_start_stop_and_status_act_on_the_services(request, whose):
+    sensor = request.getfixturevalue(whose)
+    services.stops_and_starts(sensor)
+    end_to_end.detects_and_delivers(sensor)
+    end_to_end.is_in_order(sensor, sensor.listening)
 
 
 def test_each_process_that_is_killed_comes_back(sensor):

@@ -15,6 +15,8 @@ def comes_back_from_kills(sensor: Sensor) -> None:
         eventually(f"{unit} is back", lambda u=unit, f=former: sensor.is_back(u, f))
         eventually("recording", sensor.is_recording)
     _works_on(sensor)
+    # What waited in memory for its decision waits there still.
+    assert sensor.count("recording", "state = 'missing'") == 0
 
 
 def restarts_what_hangs(sensor: Sensor, unit: str) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from sensor import Sensor, eventually
 
+WAITING = "SELECT id FROM recording WHERE"
+
 
 def stops_and_starts(sensor: Sensor, *, at_boot: bool = True) -> None:
     """Stopping ends every process; starting brings them back; status tells.
@@ -17,6 +19,8 @@ def stops_and_starts(sensor: Sensor, *, at_boot: bool = True) -> None:
     """
     # The queue's server may be one of the system's own.
     units = [unit for unit in sensor.services() if unit.startswith("acoupi-")]
+    eventually("recordings", lambda: sensor.count("recording"))
+    undecided = {row["id"] for row in sensor.query(f"{WAITING} state = 'undecided'")}
     sensor.acoupi("stop")
     for unit in [*units, "acoupi.target"]:
         eventually(f"{unit} ends", lambda u=unit: _is_inactive(sensor, u))
@@ -30,6 +34,9 @@ def stops_and_starts(sensor: Sensor, *, at_boot: bool = True) -> None:
     for unit in units:
         sensor.machine.wait_for_unit(unit)
     eventually("recording", sensor.is_recording)
+    # What waits for a decision waits in memory, which services of systemd's may empty.
+    eventually("decided", lambda: _are_decided(sensor, undecided))
+    assert sensor.query(f"{WAITING} state = 'missing'") == []
     found = sensor.status()
     assert {it["state"] for it in found["processes"]} == {"running"}
     assert found["kept_by"] == "systemd"
@@ -39,3 +46,8 @@ def stops_and_starts(sensor: Sensor, *, at_boot: bool = True) -> None:
 
 def _is_inactive(sensor: Sensor, unit: str) -> bool:
     return sensor.show(unit, "ActiveState") == "inactive"
+
+
+def _are_decided(sensor: Sensor, recordings: set[str]) -> bool:
+    undecided = sensor.query(f"{WAITING} state = 'undecided'")
+    return recordings.isdisjoint(row["id"] for row in undecided)
