@@ -7,15 +7,22 @@ libsndfile. The GUANO text is the value of the Vorbis comment ``COMMENT``.
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from acoupi.audio.durability import publish, temporary_beside
 from acoupi.audio.guano import Guano
-from acoupi.audio.wav import MAX_METADATA, SoundFileError, read_wav
+from acoupi.audio.wav import (
+    HEADER_ALIGNMENT,
+    MAX_METADATA,
+    SPARE_METADATA,
+    SoundFileError,
+    read_wav,
+)
 
-__all__ = ["FlacContent", "encode_flac", "read_flac"]
+__all__ = ["FlacContent", "encode_flac", "read_flac", "replace_comment"]
 
 STREAMINFO = 0
 VORBIS_COMMENT = 4
@@ -135,7 +142,7 @@ def encode_flac(source: Path, target: Path, compression: float = 0.4) -> Path:
             ) as writer,
         ):
             if content.metadata is not None:
-                writer.comment = content.metadata.format()
+                writer.comment = content.metadata.format() + SPARE_METADATA * " "
             _copy_sound(reader, writer, subtype[1])
         _check_length(temporary, content.frames)
         publish(temporary, target)
@@ -146,6 +153,79 @@ def encode_flac(source: Path, target: Path, compression: float = 0.4) -> Path:
         temporary.unlink(missing_ok=True)
         raise
     return target
+
+
+def replace_comment(path: Path, metadata: Guano) -> None:
+    """Write other metadata into a FLAC file that has some, durably.
+
+    In place where the new fit into the old and both into one page of the disk; else
+    into a copy that replaces the file.
+
+    Raises
+    ------
+    SoundFileError
+        If it is not a FLAC file or has no GUANO metadata.
+    OSError
+        If the disk refuses; the file is as it was.
+    """
+    with path.open("r+b") as file:
+        place, former = _find_comments(file)
+        content = _replace_guano(former, metadata, len(former))
+        if len(content) == len(former) and place + len(former) <= HEADER_ALIGNMENT:
+            file.seek(place)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+            return
+    content = _replace_guano(former, metadata, len(content) + SPARE_METADATA)
+    if len(content) > MAX_METADATA - 1:
+        raise SoundFileError(f"{path}: {len(content)} bytes of metadata are too many")
+    temporary = temporary_beside(path)
+    try:
+        with path.open("rb") as reader, temporary.open("xb") as writer:
+            writer.write(reader.read(place - 3))
+            writer.write(len(content).to_bytes(3, "big") + content)
+            reader.seek(place + len(former))
+            shutil.copyfileobj(reader, writer, 1 << 20)
+            writer.flush()
+            os.fsync(writer.fileno())
+        publish(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _find_comments(file: BinaryIO) -> tuple[int, bytes]:
+    """Return where the block of comments begins behind its header, and its bytes."""
+    file.seek(0)
+    if file.read(4) != b"fLaC":
+        raise SoundFileError("not a FLAC file: it does not begin with 'fLaC'")
+    while len(header := file.read(4)) == 4:
+        length = int.from_bytes(header[1:], "big")
+        if header[0] & 0x7F == VORBIS_COMMENT:
+            return file.tell(), file.read(length)
+        if header[0] & 0x80:
+            break
+        file.seek(length, 1)
+    raise SoundFileError("the FLAC file has no metadata that could be replaced")
+
+
+def _replace_guano(block: bytes, metadata: Guano, size: int) -> bytes:
+    """Return a block of comments with other metadata in it, filled up to ``size``."""
+    start = 4 + int.from_bytes(block[:4], "little") + 4
+    place = start
+    while place + 4 <= len(block):
+        length = int.from_bytes(block[place : place + 4], "little")
+        comment = block[place + 4 : place + 4 + length]
+        key, mark, value = comment.partition(b"=")
+        known = key.decode("ascii", "replace").lower() in COMMENT_KEYS
+        if known and b"GUANO|Version" in value:
+            text = key + mark + metadata.encode()
+            rest = block[place + 4 + length :]
+            text = text.ljust(size - place - 4 - len(rest))
+            return block[:place] + len(text).to_bytes(4, "little") + text + rest
+        place += 4 + length
+    raise SoundFileError("the FLAC file has no metadata that could be replaced")
 
 
 def _copy_sound(reader: Any, writer: Any, dtype: str) -> None:

@@ -172,6 +172,16 @@ class Guano(MutableMapping[str, str]):
             capture=capture_of(self),
         )
 
+    def correct_time(self, recording: data.Recording) -> None:
+        """Take over a recording's time and what is known of its clock.
+
+        All other fields stay as they are.
+        """
+        fields = describe_recording(recording)
+        for key, value in fields.items():
+            if key == "Timestamp" or key.startswith("Acoupi|Clock "):
+                self[key] = str(value)
+
     @property
     def timestamp(self) -> datetime.datetime | None:
         """Time of the first sample in UTC; one without an offset is taken as UTC."""

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from acoupi.audio.durability import PART_SUFFIX, copy_durably, fsync_directory
-from acoupi.audio.flac import encode_flac, read_flac
+from acoupi.audio.flac import encode_flac, read_flac, replace_comment
 from acoupi.audio.guano import Guano
 from acoupi.audio.repair import RepairOutcome, repair
 from acoupi.audio.wav import SoundFileError, SoundFormat, read_wav
-from acoupi.audio.wavwriter import WavWriter, replace_metadata
+from acoupi.audio.wavwriter import WavWriter, replace_chunk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -149,6 +149,26 @@ def read_recording(
         deployment=deployment,
         created_on=_time_in_name(path.stem) or _time_of_file(path, info.duration),
     )
+
+
+def replace_metadata(path: Path, metadata: Guano) -> None:
+    """Write other metadata into a WAV or FLAC file that has some, durably.
+
+    The sound is not touched, and no library is loaded.
+
+    Raises
+    ------
+    SoundFileError
+        If it is another kind of file or has no place for that much metadata.
+    OSError
+        If the disk refuses.
+    """
+    with path.open("rb") as file:
+        start = file.read(4)
+    if start == b"fLaC":
+        replace_comment(path, metadata)
+    else:
+        replace_chunk(path, metadata)
 
 
 def read_samples(path: Path) -> tuple[NDArray[np.float32], int]:

@@ -23,6 +23,8 @@ EXTENSIBLE = 0xFFFE
 HEADER_ALIGNMENT = 4096
 """Sound begins at a multiple of this, on a page of its own, so that patching the
 header touches no page that holds sound."""
+SPARE_METADATA = 64
+"""Blanks behind metadata, so that a time in them can be corrected in place."""
 MAX_METADATA = 1 << 24
 """Bytes; a larger GUANO chunk is not read."""
 MAX_CHUNKS = 10_000
@@ -116,7 +118,8 @@ def build_header(
     """
     text = metadata.encode()
     fixed = 12 + 8 + 16 + 8 + 8
-    length = -(-max(reserve, fixed + len(text)) // HEADER_ALIGNMENT) * HEADER_ALIGNMENT
+    needed = max(reserve, fixed + len(text) + SPARE_METADATA)
+    length = -(-needed // HEADER_ALIGNMENT) * HEADER_ALIGNMENT
     size = frames * sound.frame_size
     total = length + size + size % 2
     if total - 8 >= UNKNOWN_SIZE:

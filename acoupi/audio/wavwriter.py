@@ -11,9 +11,15 @@ from typing import IO, Self
 
 from acoupi.audio.durability import PART_SUFFIX, publish
 from acoupi.audio.guano import Guano
-from acoupi.audio.wav import SoundFileError, SoundFormat, build_header, read_wav
+from acoupi.audio.wav import (
+    SPARE_METADATA,
+    SoundFileError,
+    SoundFormat,
+    build_header,
+    read_wav,
+)
 
-__all__ = ["WavWriter", "replace_metadata"]
+__all__ = ["WavWriter", "replace_chunk"]
 
 SYNC_INTERVAL = 5.0
 """Seconds of sound after which what was written is flushed to the disk."""
@@ -171,7 +177,7 @@ class WavWriter:
         )
         os.fsync(self._file.fileno())
         text = metadata.encode()
-        text = text.ljust(len(text) + len(text) % 2)
+        text = text.ljust(len(text) + len(text) % 2 + SPARE_METADATA)
         chunk = b"guan" + len(text).to_bytes(4, "little") + text
         self._file.seek(0, os.SEEK_END)
         self._write_all(chunk)
@@ -214,7 +220,7 @@ class WavWriter:
             self._sync = None
 
 
-def replace_metadata(path: Path, metadata: Guano) -> None:
+def replace_chunk(path: Path, metadata: Guano) -> None:
     """Write other metadata into a WAV file, in place and durably.
 
     The metadata's place is a page of its own and keeps its size, so that the sound is

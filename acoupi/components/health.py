@@ -124,10 +124,7 @@ def store_metrics(
     backlog = store.backlog(list(required_models)) if required_models else None
     if backlog is not None:
         yield data.Metric(name="backlog", value=backlog, unit="recordings")
-    lost: dict[str, int] = {}
-    for loss in store.get_losses():
-        lost[loss.kind] = lost.get(loss.kind, 0) + loss.count
-    for kind, count in sorted(lost.items()):
+    for kind, count in sorted(store.total_losses().items()):
         yield data.Metric(name=f"lost.{kind}", value=count)
 
 

@@ -11,6 +11,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from acoupi.tasks.correct_times import generate_clock_correction_task
     from acoupi.tasks.detect import generate_detection_task
     from acoupi.tasks.heartbeat import generate_heartbeat_task
     from acoupi.tasks.keep import generate_file_management_task
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from acoupi.tasks.summarise import generate_summariser_task
 
 __all__ = [
+    "generate_clock_correction_task",
     "generate_detection_task",
     "generate_file_management_task",
     "generate_heartbeat_task",
@@ -30,6 +32,7 @@ __all__ = [
 ]
 
 _MODULE_OF = {
+    "generate_clock_correction_task": "correct_times",
     "generate_detection_task": "detect",
     "generate_file_management_task": "keep",
     "generate_heartbeat_task": "heartbeat",

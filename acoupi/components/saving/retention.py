@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from acoupi import data
-from acoupi.audio.wallclock import clock_is_synchronised
+from acoupi.audio.wallclock import clock_is_synchronised, read_boot_id
+from acoupi.components.clock_correction import is_uncorrected
 from acoupi.components.stores.kept import KeptRecordings
 from acoupi.errors import ConfigurationError
 
@@ -112,9 +113,12 @@ class Retention:
         kept = KeptRecordings(store.database).oldest_first()
         chosen = 0
         for recording in itertools.islice(kept, 20 * self.max_deletions):
-            outdated = too_old is not None and recording.created_on < too_old
-            if chosen >= self.max_deletions or not (outdated or missing > 0):
+            looks_old = too_old is not None and recording.created_on < too_old
+            if chosen >= self.max_deletions or not (looks_old or missing > 0):
                 return
+            outdated = looks_old and not _awaits_its_time(recording)
+            if not (outdated or missing > 0):
+                continue
             if recording.id in self._find_protected(store):
                 continue
             chosen += 1
@@ -148,3 +152,13 @@ class Retention:
         if free >= self.min_free_bytes:
             return 0
         return self.min_free_bytes * MARGIN - free
+
+
+def _awaits_its_time(recording: data.Recording) -> bool:
+    """Tell whether the recording looks old by a clock that was set since."""
+    clock = recording.capture.clock if recording.capture is not None else None
+    return (
+        clock is not None
+        and is_uncorrected(recording)
+        and clock.boot_id == read_boot_id()
+    )

@@ -244,6 +244,16 @@ class RecordingLedger(Store):
             for day, kind, reason, count, last_on in rows
         ]
 
+    def total_losses(self, limit: int = 50) -> dict[str, int]:
+        """Return how much was lost in all, by kind; the ``limit`` largest sums."""
+        with self.database.reading() as connection:
+            rows = connection.execute(
+                "SELECT kind, sum(count) FROM loss GROUP BY kind "
+                "ORDER BY sum(count) DESC, kind LIMIT ?",
+                (limit,),
+            ).fetchall()
+        return dict(rows)
+
     def counts(self) -> StoreCounts:
         """Return how much is in the store."""
         with self.database.reading() as connection:

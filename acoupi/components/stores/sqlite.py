@@ -14,7 +14,6 @@ from acoupi.components.stores.rows import (
     DEPLOYMENT_COLUMNS,
     Selection,
     read_deployment,
-    read_recordings,
     to_text,
     write_deployment,
     write_output,
@@ -219,54 +218,6 @@ class SqliteStore(RecordingLedger):
         return [
             data.PredictedTag(data.Tag(key, value), score) for key, value, score in rows
         ]
-
-    def correct_times(
-        self, boot_id: str, offset: datetime.timedelta
-    ) -> list[data.Recording]:
-        """Shift the recordings of a boot whose clock was set later.
-
-        Recordings made while the clock was known to be right, and those corrected
-        before, are left alone: repeating the call changes nothing.
-
-        Parameters
-        ----------
-        boot_id
-            The kernel's boot identifier, as in `acoupi.data.ClockState`.
-        offset
-            What to add to ``created_on``: true time minus the clock's time.
-
-        Returns
-        -------
-        list
-            The recordings that changed, as they are now.
-        """
-        corrected = []
-        wrong = Selection(
-            "boot_id = ? AND NOT json_extract(capture, '$.clock.synchronised') "
-            "AND json_extract(capture, '$.clock.corrected') IS NULL",
-            (boot_id,),
-        )
-        with self.database.transaction() as connection:
-            for recording in read_recordings(connection, wrong).values():
-                assert recording.capture is not None
-                assert recording.capture.clock is not None
-                clock = recording.capture.clock.model_copy(update={"corrected": True})
-                capture = recording.capture.model_copy(update={"clock": clock})
-                created_on = recording.created_on + offset
-                connection.execute(
-                    "UPDATE recording SET created_on = ?, capture = ? WHERE id = ?",
-                    (
-                        to_text(created_on),
-                        capture.model_dump_json(exclude_defaults=True),
-                        str(recording.id),
-                    ),
-                )
-                corrected.append(
-                    recording.model_copy(
-                        update={"created_on": created_on, "capture": capture}
-                    )
-                )
-        return corrected
 
 
 def _made_in(

@@ -31,6 +31,9 @@ LONGEST_HARVEST_INTERVAL = 10.0
 RECONCILE_INTERVAL = 60.0
 """Seconds between two searches for what was forgotten."""
 
+CLOCK_CORRECTION_INTERVAL = 60.0
+"""Seconds between two looks whether the clock was set."""
+
 RECONCILE_PATIENCE = 120.0
 """Seconds that a recording waits for its analysis before it is rung for again."""
 
@@ -38,8 +41,9 @@ RECONCILE_PATIENCE = 120.0
 class BasicProgram(AcoupiProgram[BasicConfig], Generic[BasicConfig]):
     """Records on a schedule and keeps the recordings.
 
-    Tasks: ``recording_task``, ``file_management_task``, ``reconcile_task``. Override
-    a ``configure_``, ``get_`` or ``create_`` method to change a part.
+    Tasks: ``recording_task``, ``file_management_task``, ``reconcile_task``,
+    ``clock_correction_task``. Override a ``configure_``, ``get_`` or ``create_``
+    method to change a part.
     """
 
     worker_config: ClassVar[WorkerConfig | None] = WorkerConfig(
@@ -63,6 +67,7 @@ class BasicProgram(AcoupiProgram[BasicConfig], Generic[BasicConfig]):
         self.register_recording_task(config)
         self.register_file_management_task(config)
         self.register_reconcile_task(config)
+        self.register_clock_correction_task(config)
 
     # Parts.
 
@@ -219,6 +224,24 @@ class BasicProgram(AcoupiProgram[BasicConfig], Generic[BasicConfig]):
             self.create_reconcile_task(config),
             schedule=RECONCILE_INTERVAL,
             name="reconcile_task",
+        )
+
+    def create_clock_correction_task(self, config: BasicConfig) -> Callable[[], object]:
+        """Return the function that dates what was recorded before the clock was set."""
+        from acoupi.tasks import generate_clock_correction_task
+
+        return generate_clock_correction_task(
+            store=self.store,
+            logger=self.logger.getChild("clock_correction"),
+            tmp_path=config.paths.tmp_audio,
+        )
+
+    def register_clock_correction_task(self, config: BasicConfig) -> None:
+        """Add ``clock_correction_task``."""
+        self.add_task(
+            self.create_clock_correction_task(config),
+            schedule=CLOCK_CORRECTION_INTERVAL,
+            name="clock_correction_task",
         )
 
     # The life of a sensor.

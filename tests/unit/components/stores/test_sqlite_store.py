@@ -244,29 +244,6 @@ def test_a_change_of_the_deployment_shows_in_its_recordings(store):
     assert found.deployment == moved
 
 
-def test_recordings_of_a_boot_are_corrected_once(store):
-    def at(boot, synchronised):
-        clock = data.ClockState(
-            synchronised=synchronised, boot_id=boot, monotonic=5, corrected=False
-        )
-        recording = make_recording(capture=data.CaptureReport(clock=clock))
-        store.store_recording(recording)
-        return recording
-
-    wrong, right, other = at("x", False), at("x", True), at("y", False)
-    offset = datetime.timedelta(days=365, milliseconds=1)
-    (changed,) = store.correct_times("x", offset)
-    assert changed.id == wrong.id
-    assert changed.created_on == START + offset
-    assert changed.capture.clock.corrected
-    assert store.correct_times("x", offset) == []
-    assert store.get_recordings([wrong.id, right.id, other.id]) == [
-        (changed, []),
-        (right, []),
-        (other, []),
-    ]
-
-
 def test_outputs_can_be_followed_as_they_are_stored(store):
     store.store_model_output(make_output())
     position, outputs = store.read_outputs_after(None)

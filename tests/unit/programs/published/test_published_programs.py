@@ -93,6 +93,7 @@ def test_they_load_and_register_the_tasks_by_name(module_name, app, tmp_path):
         "detection_task",
         "file_management_task",
         "reconcile_task",
+        "clock_correction_task",
         "send_messages_task",
         "heartbeat_task",
         "summary_task",
