@@ -203,7 +203,10 @@ def _find_comments(file: BinaryIO) -> tuple[int, bytes]:
     while len(header := file.read(4)) == 4:
         length = int.from_bytes(header[1:], "big")
         if header[0] & 0x7F == VORBIS_COMMENT:
-            return file.tell(), file.read(length)
+            place, block = file.tell(), file.read(length)
+            if len(block) == length:
+                return place, block
+            break
         if header[0] & 0x80:
             break
         file.seek(length, 1)

@@ -185,3 +185,15 @@ def test_the_best_recordings_of_each_tag_are_known(store):
     assert kept.best_of_each_tag(1) == {found[1], found[4]}
     assert kept.best_of_each_tag(2) == {found[1], found[2], found[4]}
     assert kept.best_of_each_tag(0) == set()
+
+
+def test_totals_of_losses_count_every_row(store):
+    with store.database.transaction() as connection:
+        connection.executemany(
+            "INSERT INTO loss (day, kind, reason, count, last_on) "
+            "VALUES (?, 'samples', 'overflow', 2, ?)",
+            [(f"day {n}", f"time {n}") for n in range(1500)],
+        )
+    store.add_loss("messages", 7, "expired")
+    assert store.total_losses() == {"samples": 3000, "messages": 7}
+    assert store.total_losses(limit=1) == {"samples": 3000}
