@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 __all__ = ["WallClock", "clock_is_synchronised", "read_boot_id"]
 
+TIMESYNC_FILE = Path("/run/systemd/timesync/synchronized")
+"""Touched by systemd-timesyncd(8) at each synchronisation; gone after a boot."""
+
 
 class WallClock:
     """Turns monotonic times into wall-clock times that do not jitter.
@@ -58,15 +61,19 @@ def read_boot_id() -> str:
 def clock_is_synchronised() -> bool:
     """Tell whether the kernel holds the system clock to be set and disciplined.
 
-    Asks ``adjtimex(2)``, which every time daemon keeps informed; False where there is
-    no such call.
+    Asks ``adjtimex(2)``, which every time daemon keeps informed. A service that is kept
+    from that call (``ProtectClock=``) learns instead whether systemd-timesyncd has set
+    the clock in this boot; with another time daemon the answer there is False, and so
+    it is where there is no such call.
     """
     import ctypes
 
     timex = ctypes.create_string_buffer(512)  # struct timex: 208 bytes, all zero: read
     try:
         state = int(ctypes.CDLL(None).adjtimex(timex))
+        if state < 0:
+            return TIMESYNC_FILE.exists()
     except (OSError, AttributeError):
         return False
     time_error = 5
-    return 0 <= state < time_error
+    return state < time_error

@@ -1,7 +1,12 @@
 from __future__ import annotations
 
+import ctypes
 import datetime
+from types import SimpleNamespace
 
+import pytest
+
+from acoupi.audio import wallclock
 from acoupi.audio.wallclock import WallClock, clock_is_synchronised, read_boot_id
 
 
@@ -25,3 +30,23 @@ def test_a_clock_that_is_set_moves_times_at_once():
 def test_the_kernel_tells_its_boot_and_whether_the_clock_is_set():
     assert read_boot_id() == read_boot_id() != ""
     assert clock_is_synchronised() in {True, False}
+
+
+@pytest.mark.parametrize(
+    ("state", "touched", "expected"),
+    [
+        (0, False, True),
+        (5, True, False),
+        (-1, False, False),
+        (-1, True, True),
+    ],
+)
+def test_a_service_kept_from_the_clock_asks_the_time_daemon(
+    state, touched, expected, tmp_path, monkeypatch
+):
+    library = SimpleNamespace(adjtimex=lambda _: state)
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: library)
+    monkeypatch.setattr(wallclock, "TIMESYNC_FILE", tmp_path / "synchronized")
+    if touched:
+        (tmp_path / "synchronized").touch()
+    assert clock_is_synchronised() is expected
