@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from acoupi.system import Settings
+    from pathlib import Path
+
+    from pydantic import BaseModel
+
+    from acoupi.system import CeleryConfig, Settings
 
 __all__ = ["setup"]
 
@@ -52,26 +56,26 @@ def setup(
         --microphone.samplerate 48000 --recording.duration 10
     """  # noqa: D301 - click reads the backspace as "keep these lines"
     from acoupi.system import (
-        CeleryConfig,
         Settings,
         load_program,
         parse_config_from_args,
         setup_program,
     )
+    from acoupi.system.setup import refuse_when_managed
 
     if list_only:
         _list_programs()
         return
     settings = Settings()
-    _refuse_managed(settings)
+    refuse_when_managed(settings)
     asks = sys.stdin.isatty() if prompt is None else prompt
     chosen = program or _choose_program(asks=asks)
     schema = load_program(chosen).get_config_schema()
-    defaults = _present(settings, chosen, config_file)
+    defaults = _present(settings, chosen, schema, config_file)
     if config_file is not None:
         asks = bool(prompt)
     config = parse_config_from_args(schema, options, prompt=asks, defaults=defaults)
-    celery = _celery(settings, CeleryConfig, broker_url)
+    celery = _celery(settings, broker_url)
     setup_program(settings, chosen, config, celery)
     click.echo(f"Set up {chosen} in {settings.home}.")
     click.echo("Check it:  acoupi check")
@@ -95,16 +99,6 @@ def _list_programs() -> None:
     )
 
 
-def _refuse_managed(settings: Settings) -> None:
-    from acoupi.system.configuration import ManagedConfigurationError
-
-    if settings.managed_by is not None:
-        raise ManagedConfigurationError(
-            f"the configuration of {settings.home} is managed by "
-            f"{settings.managed_by}: change it there"
-        )
-
-
 def _choose_program(*, asks: bool) -> str:
     from acoupi.system import list_programs
     from acoupi.system.constants import DEFAULT_PROGRAM
@@ -117,11 +111,14 @@ def _choose_program(*, asks: bool) -> str:
 
 
 def _present(
-    settings: Settings, program: str, config_file: str | None
+    settings: Settings,
+    program: str,
+    schema: type[BaseModel],
+    config_file: str | None,
 ) -> dict[str, Any] | None:
     """Return the raw settings to start from: a file's, else those set up before."""
     from acoupi.errors import ConfigurationError
-    from acoupi.system.configuration import read_program_name, read_raw_config
+    from acoupi.system.configuration import read_program_name
 
     if config_file is not None:
         data = _read_json(config_file)
@@ -133,13 +130,43 @@ def _present(
         return data
     if not settings.is_set_up or read_program_name(settings) != program:
         return None
+    return _former(settings.program_file, schema)
+
+
+def _former(path: Path, schema: type[BaseModel]) -> dict[str, Any] | None:
+    """Return the raw settings of a file, without what is no use any more.
+
+    A broken file, or one of another version, is no reason to refuse the setup that
+    would mend it.
+    """
+    from acoupi.errors import ConfigurationError
+    from acoupi.system.configuration import read_raw_config
+    from acoupi.system.schemas import dotted, unknown_keys
+
+    if not path.exists():
+        return None
     try:
-        present = read_raw_config(settings.program_file)
+        former = read_raw_config(path)
     except ConfigurationError as error:
-        # A broken file is no reason to refuse the setup that would mend it.
         click.echo(f"The former configuration is left out: {error}", err=True)
         return None
-    return present if isinstance(present, dict) else None
+    if not isinstance(former, dict):
+        click.echo(
+            f"The former configuration is left out: {path} holds no JSON object",
+            err=True,
+        )
+        return None
+    for unknown in list(unknown_keys(schema, former)):
+        holder: Any = former
+        for part in unknown.key[:-1]:
+            holder = holder[part]
+        del holder[unknown.key[-1]]
+        click.echo(
+            f"The former setting {dotted(unknown.key)} is left out: there is none of "
+            "that name any more",
+            err=True,
+        )
+    return former
 
 
 def _read_json(path: str) -> Any:
@@ -157,17 +184,15 @@ def _read_json(path: str) -> Any:
         raise ConfigurationError(f"standard input is not valid JSON: {error}") from None
 
 
-def _celery(settings: Settings, schema: Any, broker_url: str | None) -> Any:
-    from acoupi.system.configuration import load_celery_config, read_raw_config
+def _celery(settings: Settings, broker_url: str | None) -> CeleryConfig:
+    from acoupi.system import CeleryConfig
+    from acoupi.system.credentials import resolve_secrets
     from acoupi.system.validation import validate_config
 
-    if broker_url is None:
-        return load_celery_config(settings)
+    data = _former(settings.celery_file, CeleryConfig) or {}
     if broker_url == "-":
         broker_url = click.prompt("Broker URL", hide_input=True)
-    data = (
-        read_raw_config(settings.celery_file) if settings.celery_file.exists() else {}
-    )
-    return validate_config(
-        schema, {**data, "broker_url": broker_url}, source="--broker-url"
-    )
+    if broker_url is not None:
+        data["broker_url"] = broker_url
+    source = settings.celery_file if broker_url is None else "--broker-url"
+    return validate_config(CeleryConfig, resolve_secrets(data), source=str(source))

@@ -144,7 +144,10 @@ class Settings:
     @property
     def is_set_up(self) -> bool:
         """Whether a program has been set up in this home."""
-        return self.name_file.is_file() and self.program_file.is_file()
+        return self.program_file.is_file() and (
+            # An empty one is what a full disk or another tool leaves.
+            self.name_file.is_file() and self.name_file.stat().st_size > 0
+        )
 
     @property
     def managed_by(self) -> str | None:
