@@ -119,12 +119,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except Exception as error:  # noqa: BLE001 - the boundary to people: one line each
+    # Of commands only a program's own code exits by itself.
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the boundary to people
         return _explain(error)
     return result if isinstance(result, int) else 0
 
 
-def _explain(error: Exception) -> int:
+def _explain(error: Exception | SystemExit) -> int:
     from acoupi.errors import AcoupiError
 
     label = click.style("Error:", fg="red")

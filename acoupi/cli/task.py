@@ -70,7 +70,7 @@ def run_task(name: str, here: bool, recording_id: Any, as_json: bool) -> None:
             chosen.run(*arguments)
         except AcoupiError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise AcoupiError(
                 f"task {name} failed: {type(error).__name__}: {error}"
             ) from error

@@ -141,7 +141,7 @@ def make_app(
         program = program_class(program_config=program_config, app=app)
     except AcoupiError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigurationError(
             f"the set-up of program {program_class.__module__} failed: "
             f"{type(error).__name__}: {error}"

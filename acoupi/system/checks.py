@@ -69,7 +69,7 @@ def _attempt(name: str, action: Callable[[], Any]) -> tuple[Check, Any]:
     except AcoupiError as error:
         return Check(name, "failed", str(error)), None
     # Programs are other people's code: whatever it raises is the finding.
-    except Exception as error:  # noqa: BLE001 - see above
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - see above
         return Check(name, "failed", f"{type(error).__name__}: {error}"), None
     return Check(name, "ok", result if isinstance(result, str) else ""), result
 
@@ -101,6 +101,8 @@ def _check_files(settings: Settings) -> str:
                 "user that runs the sensor"
             )
     for file in (settings.program_file, settings.celery_file):
+        if not file.is_file():
+            raise AcoupiError(f"{file} is missing: run `acoupi setup` again")
         # A file managed elsewhere is a link to one that holds no secret.
         if not file.is_symlink() and file.stat().st_mode & 0o077:
             raise AcoupiError(

@@ -189,7 +189,7 @@ def _change(
             file.unlink()
         else:
             write_durably(file, former)
-        if isinstance(error, AcoupiError) or not isinstance(error, Exception):
+        if isinstance(error, AcoupiError | KeyboardInterrupt):
             raise
         raise AcoupiError(
             f"the program refused: {type(error).__name__}: {error}"

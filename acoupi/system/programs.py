@@ -85,7 +85,8 @@ def load_program(module: str) -> type[AcoupiProgram[Any]]:
     ------
     ProgramError
         If there is no such module, if importing it raises (the message is then that
-        of its own error), or if it does not define exactly one concrete program.
+        of its own error), or if it does not define exactly one concrete program, with
+        a configuration schema.
     """
     from acoupi.programs import AcoupiProgram
 
@@ -104,6 +105,10 @@ def load_program(module: str) -> type[AcoupiProgram[Any]]:
             f"module {module!r} defines more than one program ({names}): keep one, "
             "and move the others to modules of their own"
         )
+    try:
+        classes[0].get_config_schema()
+    except TypeError as error:
+        raise ProgramError(f"program {module!r}: {error}") from error
     return classes[0]
 
 
@@ -144,7 +149,8 @@ def _import_failure(module: str, error: BaseException) -> ProgramError:
     where = ""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if not frame.filename.startswith("<frozen")]
-    if own and own[-1].filename != __file__:
+    # A syntax error names its own place; the last frame is the importing machinery's.
+    if own and own[-1].filename != __file__ and not isinstance(error, SyntaxError):
         where = f" ({own[-1].filename}, line {own[-1].lineno})"
     return ProgramError(
         f"program {module!r} fails on import: "

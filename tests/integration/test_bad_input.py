@@ -212,7 +212,7 @@ CASES = [
         "program with a syntax error",
         defining("syntax", "def broken(:\n    pass"),
         2,
-        ("SyntaxError",),
+        ("SyntaxError", f"({PREFIX}syntax.py, line 1) "),
     ),
     Case(
         "program that exits at import",
@@ -247,6 +247,24 @@ CASES = [
         1,
         ("ended its process", "code 7", "setup()"),
         before=configured("setup_exits", "import os; os._exit(7)"),
+    ),
+    Case(
+        "program that exits at setup, tasks",
+        ["task", "list"],
+        2,
+        ("SystemExit: no licence", f"{PREFIX}setup_leaves"),
+        before=configured("setup_leaves", "raise SystemExit('no licence')"),
+    ),
+    Case(
+        "program without a configuration schema",
+        defining(
+            "no_schema",
+            "from acoupi.programs import AcoupiProgram\n"
+            "class Bare(AcoupiProgram):\n"
+            "    def setup(self, config): pass\n",
+        ),
+        2,
+        (f"{PREFIX}no_schema", "Bare has no config_schema"),
     ),
     Case(
         "program that adds a task to no queue",
@@ -889,6 +907,48 @@ def test_a_damaged_database_is_set_aside_and_the_sensor_goes_on(place, set_up, c
     aside = list(database_file.parent.glob("metadata.db.corrupt-*"))
     assert aside[0].read_bytes() == b"\xff" * 5000
     assert "Traceback" not in capfd.readouterr().err
+
+
+def test_check_names_what_is_missing_or_ends_a_program(place, set_up, capfd):
+    (place.home / "config" / "celery.json").unlink()
+    assert main(["check", "--json"]) == 1
+    assert "celery.json is missing" in failed_parts(capfd)["files"]
+    place.program(
+        "check_leaves",
+        small() + "        def check(self, config): raise SystemExit('no licence')\n",
+    )
+    (place.home / "config" / "name").write_text(f"{PREFIX}check_leaves\n")
+    (place.home / "config" / "program.json").write_text("{}")
+    assert main(["check", "--json"]) == 1
+    assert failed_parts(capfd)["parts"] == "SystemExit: no licence"
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "said"),
+    [
+        ("name", "", None),
+        ("celery.json", '{"broker_url": nul', "celery.json is not valid JSON"),
+        ("program.json", "[1]", "holds no JSON object"),
+        (
+            "program.json",
+            '{"microphone": {"source": "signal", "gone": 1}, "timezone": "UTC"}',
+            "The former setting microphone.gone is left out",
+        ),
+        ("celery.json", '{"gone": 1}', "The former setting gone is left out"),
+    ],
+)
+def test_setup_mends_a_home_that_is_torn_or_of_another_version(
+    place, set_up, capfd, file, text, said
+):
+    (place.home / "config" / file).write_text(text)
+    options = ["--no-prompt", "--microphone.source=signal"]
+    assert main(["setup", "--program", ACTIVITY, *options]) == 0
+    told = capfd.readouterr().err
+    assert said is None or said in told
+    assert main(["config", "validate"]) == 0
+    assert main(["config", "get", "timezone"]) == 0
+    kept = "UTC" if "UTC" in text else "Europe/London"
+    assert capfd.readouterr().out.endswith(f"{kept}\n")
 
 
 def test_a_home_that_is_a_file_is_named_and_kept(place, capfd):

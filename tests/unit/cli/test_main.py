@@ -124,3 +124,9 @@ def test_completion_for_an_unknown_shell_names_the_known_ones(capsys, monkeypatc
     monkeypatch.setenv("SHELL", "/bin/tcsh")
     assert main(["completion"]) == 2
     assert "bash, zsh and fish" in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_a_program_that_exits_by_itself_is_an_error_with_a_message(failing, capsys):
+    failing(SystemExit("no licence"))
+    assert main(["fail"]) == 1
+    assert "SystemExit: no licence" in capsys.readouterr().err
