@@ -66,11 +66,7 @@ def start_program(
     """
     settings = settings or Settings()
     manager = manager or ServiceManager()
-    load_config(settings)
-    manager.require(settings)
-    _require_broker(settings)
-    warnings = install_units(settings, manager)
-    manager.call("enable", TARGET)
+    warnings = _enable(settings, manager)
     manager.call("start", TARGET)
     return warnings
 
@@ -114,12 +110,18 @@ def restart_program(
     """
     settings = settings or Settings()
     manager = manager or ServiceManager()
+    warnings = _enable(settings, manager)
+    manager.call("restart", TARGET, *_own_services(settings, manager))
+    return warnings
+
+
+def _enable(settings: Settings, manager: ServiceManager) -> list[str]:
+    """Have the services of the present configuration start at boot; say warnings."""
     load_config(settings)
     manager.require(settings)
     _require_broker(settings)
     warnings = install_units(settings, manager)
     manager.call("enable", TARGET)
-    manager.call("restart", TARGET, *_own_services(settings, manager))
     return warnings
 
 

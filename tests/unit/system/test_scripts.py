@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -55,7 +56,12 @@ def kill(pid: int, number: int) -> None:
 
 
 def pids(settings: Settings) -> dict[str, int]:
-    return {file.stem: int(file.read_text()) for file in settings.run_dir.glob("*.pid")}
+    found = {}
+    for file in settings.run_dir.glob("*.pid"):
+        # A process that ends or starts removes its file, or has yet to fill it.
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            found[file.stem] = int(file.read_text())
+    return found
 
 
 def alive(pid: int) -> bool:
