@@ -10,12 +10,14 @@ let
   cfg = acoupi.appliance.healthGate;
   context = import ../context.nix { inherit config lib pkgs; };
 
-  # As services do it, whoever calls.
+  # As services do it, whoever calls. A sensor between two recordings, or outside its
+  # schedule, is as well as one that records.
   recording = pkgs.writeShellScript "acoupi-is-recording" ''
     export ACOUPI_HOME=${lib.escapeShellArg acoupi.home} PYTHONDONTWRITEBYTECODE=1
     ${pkgs.util-linux}/bin/runuser -u ${acoupi.user} -- \
       ${context.python}/bin/acoupi status --json |
-      ${pkgs.jq}/bin/jq -e '.recorder.current and .recorder.recording' >/dev/null
+      ${pkgs.jq}/bin/jq -e \
+      '.recorder.current and (.recorder.capturing or .recorder.waiting_on_purpose)' >/dev/null
   '';
 
   environment = {
