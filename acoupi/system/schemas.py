@@ -79,14 +79,6 @@ class SchemaField:
         """Whether the value must not be shown."""
         return _is_secret(self.annotation)
 
-    @property
-    def full_type(self) -> Any:
-        """Type with its constraints, for a validator of this field alone."""
-        annotation: Any = self.info.annotation
-        for item in self.info.metadata:
-            annotation = Annotated[annotation, item]
-        return annotation
-
     def default(self) -> Any:
         """Return the default value.
 
