@@ -148,7 +148,8 @@ def cached_layers(directory: Path | None = None) -> list[Path]:
     CannotBuildError
         When a layer cannot be made, most often without a network.
     """
-    cache = directory or Path.home() / ".cache" / "acoupi-tests"
+    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    cache = directory or Path(caches) / "acoupi-tests"
     cache.mkdir(parents=True, exist_ok=True)
     base = _layer(cache, "base", _recipe(), _build_base)
     requirements = _requirements()
