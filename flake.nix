@@ -87,6 +87,9 @@
         pkgs:
         import ./nix/checks.nix { inherit self nixpkgs pkgs; }
         // import ./nix/image-checks.nix { inherit self nixpkgs pkgs; }
+        // lib.mapAttrs' (name: lib.nameValuePair "vm-${name}") (
+          import ./tests/nixos { inherit self pkgs; }
+        )
       );
     };
 }
