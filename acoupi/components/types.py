@@ -50,7 +50,7 @@ class RecordingCondition(ABC):
     def should_record(self, now: datetime.datetime | None = None) -> bool:
         """Tell whether a recording may start at ``now`` (default: the current time)."""
 
-    def use_deployment(self, deployment: data.Deployment) -> None:  # noqa: B027
+    def use_deployment(self, deployment: data.Deployment) -> None:
         """Take the place of the deployment into account; by default, ignore it."""
 
 
@@ -61,7 +61,7 @@ class AudioRecorder(ABC):
     def record(self, deployment: data.Deployment) -> data.Recording | None:
         """Return the next recording, or None when there is none."""
 
-    def check(self) -> None:  # noqa: B027
+    def check(self) -> None:
         """Raise an error that names the remedy when recording cannot work."""
 
 
@@ -136,7 +136,7 @@ class RecordingSavingFilter(ABC):
     ) -> bool:
         """Tell whether the recording is worth keeping."""
 
-    def use_deployment(self, deployment: data.Deployment) -> None:  # noqa: B027
+    def use_deployment(self, deployment: data.Deployment) -> None:
         """Take the place of the deployment into account; by default, ignore it."""
 
 
@@ -180,7 +180,7 @@ class Summariser(ABC):
     ) -> data.Message | list[data.Message] | None:
         """Return the summary of the interval that ends ``now``, or None."""
 
-    def summary_stored(self, now: datetime.datetime) -> None:  # noqa: B027
+    def summary_stored(self, now: datetime.datetime) -> None:
         """Note that what `build_summary` returned for ``now`` is queued durably."""
 
 
@@ -198,7 +198,7 @@ class Messenger(ABC):
     def check(self) -> None:
         """Raise an error that names the remedy when delivery cannot work."""
 
-    def close(self) -> None:  # noqa: B027
+    def close(self) -> None:
         """Release connections; the messenger may be used again afterwards."""
 
 
@@ -316,17 +316,15 @@ class Store(ABC):
         """
         return 1
 
-    def withdraw_attempt(  # noqa: B027  optional
-        self, recording: data.Recording, model_name: str
-    ) -> None:
+    def withdraw_attempt(self, recording: data.Recording, model_name: str) -> None:
         """Do not count the last attempt: something else than the model failed."""
 
-    def note_refusal(  # noqa: B027  optional
+    def note_refusal(
         self, recording: data.Recording, model_name: str, reason: str
     ) -> None:
         """Note that a filter decided against running a model on the recording."""
 
-    def note_failure(  # noqa: B027  optional
+    def note_failure(
         self, recording: data.Recording, model_name: str, reason: str
     ) -> None:
         """Note that a model will not be tried on the recording any more."""
@@ -346,9 +344,7 @@ class Store(ABC):
         }
         return [name for name in model_names if name not in done]
 
-    def add_loss(  # noqa: B027  optional
-        self, kind: str, count: int, reason: str
-    ) -> None:
+    def add_loss(self, kind: str, count: int, reason: str) -> None:
         """Count something lost or dropped; the same reason gives one sum per day."""
 
 

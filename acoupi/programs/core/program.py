@@ -112,14 +112,14 @@ class AcoupiProgram(ABC, Generic[C]):
     def worker_stopping(self, queues: Sequence[str]) -> None:
         """End what `worker_started` began. Called after the tasks have drained."""
 
-    def worker_healthy(self, queues: Sequence[str]) -> bool:  # noqa: ARG002
+    def worker_healthy(self, queues: Sequence[str]) -> bool:  # noqa: ARG002 - hooks
         """Tell whether a worker of these queues makes progress beside its tasks.
 
         The worker is restarted when it stays unhealthy. Called every few seconds.
         """
         return True
 
-    def needs_broker(self, queues: Sequence[str]) -> bool:  # noqa: ARG002
+    def needs_broker(self, queues: Sequence[str]) -> bool:  # noqa: ARG002 - hooks
         """Tell whether a worker of these queues is of no use without the broker."""
         return True
 
