@@ -6,7 +6,7 @@ export VENV
 # As it was typed: neither make nor the shell may look into a file's name.
 export SOUND_GIVEN := $(value SOUND)
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench test-oldest soak-capture clean
+.PHONY: help run test check format bench e2e vm powercut kills soak test-oldest soak-capture clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -18,7 +18,7 @@ run: ## run a sensor here: SOUND=<file or folder> takes the place of the microph
 test: ## set everything up and run every check and test that can run on this machine
 	@scripts/set-up.sh test
 	@scripts/check.sh
-	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not slow and not vm" $(PYTEST_ARGS)
 
 check: ## formatting, lint and types only
 	@scripts/set-up.sh test
@@ -32,6 +32,26 @@ format: ## format the code
 bench: ## print the figures of the documentation, each beside its limit
 	@scripts/set-up.sh test
 	@for bench in $$(grep -l __main__ tests/bench/*.py); do echo; echo "## $$bench"; $(BIN)/python $$bench || exit 1; done
+
+e2e: ## whole sensors under a real systemd, in containers: sound, reboot, faults (about 5 minutes)
+	@scripts/set-up.sh test
+	$(BIN)/python -m pytest -m "not slow and not vm" tests/e2e $(PYTEST_ARGS)
+
+vm: ## whole sensors in virtual machines: unplugging, power cuts, disks, memory, clock (about 15 minutes)
+	@scripts/set-up.sh vm
+	$(BIN)/python -m pytest -m "vm and not slow" tests/e2e $(PYTEST_ARGS)
+
+powercut: ## CYCLES=100 power cuts on a disk that loses what was not flushed; goes on where it was stopped
+	@scripts/set-up.sh vm
+	$(BIN)/python tests/e2e/powercut.py --cycles $(or $(CYCLES),100)
+
+kills: ## ROUNDS=500 times kill -9 of a process of the sensor; goes on where it was stopped
+	@scripts/set-up.sh test
+	$(BIN)/python tests/e2e/kills.py --rounds $(or $(ROUNDS),500)
+
+soak: ## HOURS=24 of a sensor that runs: memory, file descriptors, logs; goes on where it was stopped
+	@scripts/set-up.sh test
+	$(BIN)/python tests/e2e/soak.py --hours $(or $(HOURS),24)
 
 test-oldest: ## the tests with the oldest versions of the dependencies that are allowed
 	@scripts/set-up.sh test
