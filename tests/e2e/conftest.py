@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from pathlib import Path
@@ -20,24 +19,9 @@ for directory in (HERE, SCENARIOS):
 import layers  # noqa: E402 - found through the paths above
 import machine  # noqa: E402
 import sound  # noqa: E402
-from sensor import Sensor, eventually  # noqa: E402
+from installation import install_sensor  # noqa: E402
 
 MACHINE = pytest.StashKey[machine.NspawnMachine]()
-
-CONFIG = {
-    "timezone": "UTC",
-    "microphone": {"device_name": "microphone"},
-    "recording": {
-        "duration": 1,
-        "interval": 1,
-        "schedule_start": "00:00",
-        "schedule_end": "00:00",
-    },
-    "messaging": {
-        "message_send_interval": 1,
-        "mqtt": {"host": "127.0.0.1", "port": 1883},
-    },
-}
 
 
 @pytest.fixture(scope="session")
@@ -78,50 +62,15 @@ def booted(system, request):
 
 
 @pytest.fixture
-def sensor(booted, chirps, tmp_path):
+def sensor(booted, chirps):
     """A sensor of a user of its own, started by root, that hears chirps."""
-    booted.succeed(
-        "useradd --system --no-create-home acoupi",
-        "install --directory --owner=acoupi --group=acoupi /var/lib/acoupi",
-    )
-    return _set_up(booted, chirps, tmp_path, "acoupi")
+    return install_sensor(booted, chirps)
 
 
 @pytest.fixture
-def sensor_of_root(booted, chirps, tmp_path):
+def sensor_of_root(booted, chirps):
     """A sensor that root set up and started, and that hears chirps."""
-    return _set_up(booted, chirps, tmp_path, "root")
-
-
-def _set_up(booted, chirps, directory, user):
-    sensor = Sensor(
-        booted,
-        booted,
-        play="paplay --server=unix:/run/microphone/native",
-        user=user,
-    )
-    settings = directory / "settings.json"
-    settings.write_text(json.dumps(CONFIG))
-    booted.copy_from_host(str(settings), "/run/settings.json")
-    booted.wait_for_unit("microphone.service")
-    booted.wait_for_unit("listener.service")
-    sensor.play_sound(chirps)
-    sensor.listening = booted.succeed("ss -Hlntu")
-    program = [
-        "--program",
-        "acoupi.programs.activity",
-        "--config",
-        "/run/settings.json",
-    ]
-    for arguments in (
-        ["setup", "--no-prompt", *program],
-        ["deployment", "start", "me"],
-    ):
-        home = f"ACOUPI_HOME={sensor.home}"
-        booted.succeed(sensor.as_owner("env", home, "acoupi", *arguments))
-    sensor.acoupi("start")
-    eventually("recording", sensor.is_recording)
-    return sensor
+    return install_sensor(booted, chirps, user="root")
 
 
 def _evidence(booted):

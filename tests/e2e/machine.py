@@ -21,6 +21,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from layers import VENV, overlay_options
+from namespaces import (
+    NamespaceError,
+    first_process,
+    make_control_group,
+    remove_control_group,
+)
 
 PATIENCE = 60.0
 """Seconds that something is waited for unless said otherwise."""
@@ -145,6 +151,8 @@ class NspawnMachine(Machine):
         Shown in messages.
     layers : sequence of Path
         The file system to boot from, topmost layer first.
+    directory : Path, optional
+        Where it writes instead of memory; what is there already is as it was left.
     """
 
     boots = 0
@@ -152,15 +160,17 @@ class NspawnMachine(Machine):
     retries = 0
     """How often a boot had to be tried again."""
 
-    def __init__(self, name: str, layers: Sequence[Path]) -> None:
+    def __init__(
+        self, name: str, layers: Sequence[Path], directory: Path | None = None
+    ) -> None:
         self.name = name
         self._layers = list(layers)
-        self._directory = scratch_directory(f"e2e-{name}-")
+        self._directory = directory or scratch_directory(f"e2e-{name}-")
         self._upper = self._directory / "upper"
-        self._upper.mkdir()
-        (self._upper / "etc").mkdir()
-        (self._upper / "etc/machine-id").write_text(f"{uuid.uuid4().hex}\n")
-        _write_start(self._upper / "usr/sbin/start")
+        if not self._upper.exists():
+            (self._upper / "etc").mkdir(parents=True)
+            (self._upper / "etc/machine-id").write_text(f"{uuid.uuid4().hex}\n")
+            _write_start(self._upper / "usr/sbin/start")
         self._groups: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._first: int | None = None
@@ -179,7 +189,7 @@ class NspawnMachine(Machine):
             return
         try:
             self._boot()
-        except MachineError:
+        except (MachineError, NamespaceError):
             type(self).retries += 1
             self.crash()
             self._boot()
@@ -188,7 +198,7 @@ class NspawnMachine(Machine):
         type(self).boots += 1
         root = self._directory / "root"
         root.mkdir(exist_ok=True)
-        self._groups = _make_control_group()
+        self._groups = make_control_group()
         # Mounts and processes end with these namespaces, whatever happens to us.
         script = """
 set -eu
@@ -222,7 +232,7 @@ exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin TERM=dumb \\
             )
         deadline = time.monotonic() + BOOT_TIMEOUT
         while True:
-            self._first = _first_process(self._process.pid)
+            self._first = first_process(self._process.pid)
             if self._first is not None and self._is_up():
                 return
             if self._process.poll() is not None:
@@ -273,6 +283,21 @@ exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin TERM=dumb \\
                 process.communicate()
         return process.returncode, output.decode(errors="replace")
 
+    def processes_of(self, pattern: str) -> dict[str, list[int]]:
+        """Return the processes of services by their names, numbered as seen here.
+
+        Parameters
+        ----------
+        pattern : str
+            Names of the units, as of file names: ``acoupi-*.service``.
+        """
+        found: dict[str, list[int]] = {}
+        for file in (self._groups or Path()).glob(f"**/{pattern}/cgroup.procs"):
+            # A service may end meanwhile.
+            with contextlib.suppress(OSError):
+                found[file.parent.name] = [int(it) for it in file.read_text().split()]
+        return found
+
     def copy_from_host(self, source: str, target: str) -> None:
         """Copy a file or directory, as `Machine.copy_from_host`."""
         # Through the machine's own view, since an overlay is not to be written below.
@@ -321,7 +346,7 @@ exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin TERM=dumb \\
     def _ended(self) -> None:
         self._process = self._first = None
         if self._groups is not None:
-            _remove_control_group(self._groups)
+            remove_control_group(self._groups)
             self._groups = None
 
 
@@ -343,56 +368,3 @@ def scratch_directory(prefix: str) -> Path:
     memory = Path("/dev/shm")
     in_memory = memory.is_dir() and shutil.disk_usage(memory).free > 1e9
     return Path(tempfile.mkdtemp(prefix=prefix, dir=memory if in_memory else None))
-
-
-def _first_process(outermost: int) -> int | None:
-    """Find the machine's first process, by the number it has here.
-
-    It is the one whose innermost of three numbers is 1: ours, the namespace that
-    ends with us, the machine's.
-    """
-    found = [outermost]
-    for pid in found:
-        try:
-            tasks = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-            status = Path(f"/proc/{pid}/status").read_text()
-        except OSError:
-            continue
-        numbers = next(
-            line.split()[1:] for line in status.splitlines() if line[:6] == "NSpid:"
-        )
-        # Before it is systemd it is still nspawn, in nspawn's mounts.
-        name = status.partition("\n")[0].split()[1]
-        if len(numbers) - _depth() >= 2 and numbers[-1] == "1" and name == "systemd":
-            return pid
-        found += [int(child) for child in tasks.split()]
-    return None
-
-
-def _depth() -> int:
-    status = Path("/proc/self/status").read_text()
-    return next(
-        len(line.split()) - 1 for line in status.splitlines() if line[:6] == "NSpid:"
-    )
-
-
-def _make_control_group() -> Path:
-    for line in Path("/proc/self/mounts").read_text().splitlines():
-        _, path, kind, *_ = line.split()
-        if kind == "cgroup2":
-            group = Path(path) / f"acoupi-test-{uuid.uuid4().hex[:8]}"
-            group.mkdir()
-            return group
-    raise MachineError("there are no control groups (cgroup2) here")
-
-
-def _remove_control_group(group: Path) -> None:
-    deadline = time.monotonic() + 10
-    while group.exists():
-        for directory, _, _ in os.walk(group, topdown=False):
-            with contextlib.suppress(OSError):
-                os.rmdir(directory)  # noqa: PTH106 - the same type as os.walk's
-        if time.monotonic() > deadline:
-            raise MachineError(f"processes are left in {group}")
-        if group.exists():
-            time.sleep(0.02)
