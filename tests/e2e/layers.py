@@ -131,7 +131,7 @@ def missing() -> str | None:
         if shutil.which(command) is None:
             return f"{command} is not installed (Debian: {package})"
     trial = "mount -t tmpfs none /mnt && mount -t cgroup2 none /mnt"
-    tried = _run(
+    tried = run(
         ["unshare", "--mount", "--cgroup", "--pid", "--fork", "sh", "-c", trial],
         check=False,
     )
@@ -148,16 +148,24 @@ def cached_layers(directory: Path | None = None) -> list[Path]:
     CannotBuildError
         When a layer cannot be made, most often without a network.
     """
-    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    cache = directory or Path(caches) / "acoupi-tests"
-    cache.mkdir(parents=True, exist_ok=True)
-    base = _layer(cache, "base", _recipe(), _build_base)
+    cache = directory or cache_directory()
+    base = cached_layer(
+        cache, "base", _recipe(), lambda path: install_debian(path, PACKAGES)
+    )
     requirements = _requirements()
     key = "\n".join([base.name, *requirements])
-    python = _layer(
+    python = cached_layer(
         cache, "python", key, lambda path: _build_python(path, base, requirements)
     )
     return [python, base]
+
+
+def cache_directory() -> Path:
+    """Return where layers and images are kept from run to run."""
+    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    cache = Path(caches) / "acoupi-tests"
+    cache.mkdir(parents=True, exist_ok=True)
+    return cache
 
 
 def install_checkout(target: Path, lowers: Sequence[Path]) -> None:
@@ -172,8 +180,8 @@ def install_checkout(target: Path, lowers: Sequence[Path]) -> None:
                 shutil.copytree(path, source / part, ignore=left_out)
             else:
                 shutil.copy(path, source)
-        with _work_beside(target) as work:
-            _run_in_layers(
+        with work_beside(target) as work:
+            run_in_layers(
                 [*_pip("--no-deps", "--no-build-isolation"), "/mnt"],
                 lowers,
                 target,
@@ -194,7 +202,22 @@ def configure(target: Path) -> None:
         path.symlink_to(aim)
 
 
-def _layer(cache: Path, kind: str, key: str, build: Callable[[Path], None]) -> Path:
+def cached_layer(
+    cache: Path, kind: str, key: str, build: Callable[[Path], None]
+) -> Path:
+    """Return what is made from ``key``; made now unless it is in the cache.
+
+    Parameters
+    ----------
+    cache : Path
+        Directory of what was made before; one of each kind is kept.
+    kind : str
+        Beginning of its name.
+    key : str
+        All that decides what it contains.
+    build : callable
+        Makes it at the path that it is given.
+    """
     digest = hashlib.sha256(key.encode()).hexdigest()[:16]
     layer = cache / f"{kind}-{digest}"
     with (cache / f"{kind}.lock").open("w") as lock:
@@ -215,14 +238,15 @@ def _recipe() -> str:
     return repr((SUITE, PACKAGES, APT_OPTIONS, LEFT_OUT))
 
 
-def _build_base(target: Path) -> None:
-    options = [f"--aptopt={option}" for option in APT_OPTIONS]
-    options += [f"--dpkgopt={option}" for option in LEFT_OUT]
+def install_debian(target: Path, packages: Sequence[str], *options: str) -> None:
+    """Make a Debian with these packages and what they depend on."""
+    left_out = [f"--aptopt={option}" for option in APT_OPTIONS]
+    left_out += [f"--dpkgopt={option}" for option in LEFT_OUT]
     mirror = os.environ.get("ACOUPI_TEST_MIRROR")
-    _run(
+    run(
         [
-            *("mmdebstrap", "--quiet", "--variant=minbase"),
-            *(f"--include={','.join(PACKAGES)}", *options),
+            *("mmdebstrap", "--quiet", "--variant=minbase", *options),
+            *(f"--include={','.join(packages)}", *left_out),
             *(SUITE, str(target), *([mirror] if mirror else [])),
         ]
     )
@@ -244,10 +268,10 @@ def _build_python(target: Path, base: Path, requirements: Sequence[str]) -> None
     target.mkdir()
     with (
         tempfile.TemporaryDirectory(prefix="acoupi-wheels-") as wheels,
-        _work_beside(target) as work,
+        work_beside(target) as work,
     ):
         # Fetched outside, where pip knows this machine's way to packages.
-        _run(
+        run(
             [
                 *(sys.executable, "-m", "pip", "download", "--quiet"),
                 *("--disable-pip-version-check", "--only-binary=:all:"),
@@ -256,7 +280,7 @@ def _build_python(target: Path, base: Path, requirements: Sequence[str]) -> None
             ]
         )
         command = f'python3 -m venv {VENV} && exec "$@"'
-        _run_in_layers(
+        run_in_layers(
             ["sh", "-c", command, "-", *_pip("--find-links=/mnt"), *requirements],
             [base],
             target,
@@ -270,7 +294,7 @@ def _pip(*options: str) -> list[str]:
     return [*pip, "--disable-pip-version-check", "--root-user-action=ignore", *options]
 
 
-def _run_in_layers(
+def run_in_layers(
     command: Sequence[str],
     lowers: Sequence[Path],
     upper: Path,
@@ -289,7 +313,7 @@ exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 \\
 """
     root = work / "root"
     root.mkdir()
-    _run(
+    run(
         [
             *("unshare", "--mount", "--propagation=private", "--pid", "--fork"),
             *("--kill-child", "sh", "-c", script, "-", str(root)),
@@ -307,7 +331,8 @@ def overlay_options(lowers: Sequence[Path], upper: Path, work: Path) -> str:
 
 
 @contextlib.contextmanager
-def _work_beside(target: Path) -> Iterator[Path]:
+def work_beside(target: Path) -> Iterator[Path]:
+    """Make a directory for an overlay that writes to ``target``, for a while."""
     # An overlay wants it on the same file system.
     work = target.with_name(f"{target.name}.work")
     shutil.rmtree(work, ignore_errors=True)
@@ -318,9 +343,16 @@ def _work_beside(target: Path) -> Iterator[Path]:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _run(
+def run(
     command: Sequence[str], *, check: bool = True
 ) -> subprocess.CompletedProcess[str]:
+    """Run a command of this machine.
+
+    Raises
+    ------
+    CannotBuildError
+        When it fails, and ``check`` is true.
+    """
     done = subprocess.run(
         command,
         check=False,
