@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from acoupi.cli.keys import assignments_in, look_up, merge, refuse_unknown
 from acoupi.cli.lazy import CommandGroup
 from acoupi.cli.output import echo_json, json_option
 
@@ -46,7 +47,7 @@ def get_value(key: str | None, as_json: bool) -> None:
     from acoupi.system import Settings
 
     shown = _shown(Settings())
-    value: Any = shown if key is None else _look_up(shown, key)
+    value: Any = shown if key is None else look_up(shown, key)
     if as_json or isinstance(value, (dict, list)):
         echo_json(value)
     else:
@@ -54,33 +55,61 @@ def get_value(key: str | None, as_json: bool) -> None:
 
 
 @config.command("set", context_settings={"ignore_unknown_options": True})
-@click.argument("key")
-@click.argument("value", required=False)
-def set_value(key: str, value: str | None) -> None:
-    """Set KEY to VALUE.
+@click.argument("settings", nargs=-1, required=True, metavar="KEY [VALUE]")
+def set_value(settings: tuple[str, ...]) -> None:
+    """Set KEY to VALUE, or several settings at once: KEY=VALUE KEY=VALUE...
 
-    A secret is never given as VALUE, where others could read it: leave it out to be
-    asked, or give - to read it from standard input. null empties an optional setting;
-    lists and groups may be given as JSON.
+    Several are checked and stored together, or none of them. A secret is never given
+    as VALUE, where others could read it: leave it out to be asked, or give - to read
+    it from standard input. null empties an optional setting; lists and groups may be
+    given as JSON.
     """
     from acoupi.system import Settings
     from acoupi.system.options import parse_options
     from acoupi.system.setup import refuse_when_managed
     from acoupi.system.validation import InvalidConfigurationError
 
-    settings = Settings()
-    refuse_when_managed(settings)
-    documents = _documents(settings)
-    schema, inner = _part_of(settings, key)
-    data, problems = parse_options(
-        schema, [f"--{inner}={_given(schema, inner, value)}"]
-    )
-    if problems:
-        raise InvalidConfigurationError([_as_setting(one, key) for one in problems])
-    name = CELERY if key.startswith(f"{CELERY}.") else "program"
-    _merge(documents[name], data)
-    _store(settings, documents)
-    click.echo(f"{key} is set. {APPLY}")
+    home = Settings()
+    refuse_when_managed(home)
+    documents = _documents(home)
+    found: list[ConfigurationProblem] = []
+    assignments = assignments_in(settings)
+    for key, value in assignments:
+        schema, inner = _part_of(home, key)
+        data, problems = parse_options(
+            schema, [f"--{inner}={_given(schema, inner, value)}"]
+        )
+        found += [_as_setting(one, key) for one in problems]
+        if not problems:
+            merge(documents[_document_of(key)], data)
+    if found:
+        raise InvalidConfigurationError(found)
+    _store(home, documents)
+    _tell([key for key, _ in assignments], "set")
+
+
+@config.command("unset")
+@click.argument("keys", nargs=-1, required=True, metavar="KEY...")
+def unset_value(keys: tuple[str, ...]) -> None:
+    """Give each KEY its default value again."""
+    from acoupi.system import Settings
+    from acoupi.system.setup import refuse_when_managed
+
+    home = Settings()
+    refuse_when_managed(home)
+    documents = _documents(home)
+    for key in keys:
+        schema, inner = _part_of(home, key)
+        refuse_unknown(schema, inner, key)
+        holder: Any = documents[_document_of(key)]
+        *above, last = inner.split(".")
+        for part in above:
+            holder = holder.get(part) if isinstance(holder, dict) else None
+        # What is not there, or is below a group that is off, has its default already.
+        if isinstance(holder, dict):
+            holder.pop(last, None)
+    _store(home, documents)
+    _tell(list(keys), "back to the default")
 
 
 @config.command()
@@ -230,30 +259,13 @@ def _shown(settings: Settings) -> dict[str, Any]:
     return shown
 
 
-def _look_up(value: Any, key: str) -> Any:
-    import difflib
+def _document_of(key: str) -> str:
+    return CELERY if key.startswith(f"{CELERY}.") else "program"
 
-    from acoupi.errors import ConfigurationError
 
-    done: list[str] = []
-    for part in key.split("."):
-        if isinstance(value, dict) and part in value:
-            value = value[part]
-        elif isinstance(value, list) and part.isdigit() and int(part) < len(value):
-            value = value[int(part)]
-        else:
-            known = list(value) if isinstance(value, dict) else []
-            close = difflib.get_close_matches(part, known, n=1)
-            where = ".".join(done)
-            hint = (
-                f"did you mean {'.'.join([*done, close[0]])!r}?"
-                if close
-                else f"{where or 'the configuration'} has "
-                f"{', '.join(known) or 'no settings below it'}"
-            )
-            raise ConfigurationError(f"there is no setting {key!r}; {hint}")
-        done.append(part)
-    return value
+def _tell(keys: list[str], state: str) -> None:
+    verb = "is" if len(keys) == 1 else "are"
+    click.echo(f"{', '.join(keys)} {verb} {state}. {APPLY}")
 
 
 def _part_of(settings: Settings, key: str) -> tuple[type[BaseModel], str]:
@@ -290,15 +302,6 @@ def _given(schema: type[BaseModel], key: str, value: str | None) -> str:
             f"value out to be asked for it, or pipe it: acoupi config set {key} -"
         )
     return value
-
-
-def _merge(into: dict[str, Any], data: Mapping[str, Any]) -> None:
-    for name, value in data.items():
-        former = into.get(name)
-        if isinstance(former, dict) and isinstance(value, dict) and value:
-            _merge(former, value)
-        else:
-            into[name] = value
 
 
 def _parse_object(text: str, source: str) -> dict[str, Any]:

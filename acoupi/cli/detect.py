@@ -76,13 +76,13 @@ def detect(
 ) -> None:
     """Run the program's model over sound files, or folders of them.
 
-    Nothing is stored and the files stay as they are. Files that cannot be read are
-    named at the end, with exit code 1.
+    Nothing is stored and the files stay as they are. Files that are not there or
+    cannot be read are named at the end, with exit code 1; the others are analysed.
     """
     form = "json" if as_json else form
-    paths = _sound_files(files)
+    paths, failures = _sound_files(files)
     model, cleaners = _prepare(program, threshold)
-    failures: list[str] = []
+    total = len(paths) + len(failures)
 
     def results() -> Iterator[tuple[Path, data.ModelOutput]]:
         for path in _with_progress(paths, shown=not no_progress):
@@ -97,15 +97,17 @@ def detect(
     for failure in failures:
         click.echo(f"{click.style('Error:', fg='red')} {failure}", err=True)
     if failures:
-        click.echo(f"{len(failures)} of {len(paths)} files failed.", err=True)
+        click.echo(f"{len(failures)} of {total} files failed.", err=True)
         context.exit(1)
 
 
-def _sound_files(given: Sequence[Path]) -> list[Path]:
+def _sound_files(given: Sequence[Path]) -> tuple[list[Path], list[str]]:
+    """Return the sound files there are, and what is wrong with the other paths."""
     from acoupi.audio.soundfiles import SOUND_SUFFIXES
     from acoupi.errors import ConfigurationError
 
     found: list[Path] = []
+    missing: list[str] = []
     for path in given:
         if path.is_dir():
             inside = sorted(
@@ -114,13 +116,15 @@ def _sound_files(given: Sequence[Path]) -> list[Path]:
                 if file.suffix.lower() in SOUND_SUFFIXES and file.is_file()
             )
             if not inside:
-                raise ConfigurationError(f"the folder {path} holds no sound file")
+                missing.append(f"the folder {path} holds no sound file")
             found += inside
         elif path.exists():
             found.append(path)
         else:
-            raise ConfigurationError(f"there is no file or folder {path}")
-    return found
+            missing.append(f"there is no file or folder {path}")
+    if not found:
+        raise ConfigurationError("; ".join(missing))
+    return found, missing
 
 
 def _prepare(program: str | None, threshold: float | None) -> tuple[Any, list[Any]]:

@@ -78,8 +78,23 @@ def setup(
     celery = _celery(settings, broker_url)
     setup_program(settings, chosen, config, celery)
     click.echo(f"Set up {chosen} in {settings.home}.")
+    _warn_of_the_shell(chosen)
     click.echo("Check it:  acoupi check")
     click.echo("Start it:  acoupi start   (or in the foreground: acoupi run)")
+
+
+def _warn_of_the_shell(program: str) -> None:
+    """Say it when services would not find a program that this shell finds."""
+    from acoupi.system.programs import folder_of_the_shell
+
+    folder = folder_of_the_shell(program)
+    if folder is not None:
+        click.echo(
+            f"{click.style('Note:', fg='yellow')} {program} is found through "
+            f"PYTHONPATH in {folder}. `acoupi run` in this shell finds it, services "
+            "do not: install its package with pip before `acoupi start`.",
+            err=True,
+        )
 
 
 def _list_programs() -> None:
@@ -100,14 +115,23 @@ def _list_programs() -> None:
 
 
 def _choose_program(*, asks: bool) -> str:
-    from acoupi.system import list_programs
+    from acoupi.system import list_programs, load_program
     from acoupi.system.constants import DEFAULT_PROGRAM
+    from acoupi.system.programs import ProgramError
 
     if not asks:
         names = ", ".join(entry.module for entry in list_programs())
         raise click.UsageError(f"--program is missing. Programs: {names}.")
     _list_programs()
-    return str(click.prompt("Program", default=DEFAULT_PROGRAM))
+
+    def usable(name: str) -> str:
+        try:
+            load_program(name.strip())
+        except ProgramError as error:
+            raise click.UsageError(str(error)) from error
+        return name.strip()
+
+    return str(click.prompt("Program", default=DEFAULT_PROGRAM, value_proc=usable))
 
 
 def _present(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.metadata
+import importlib.util
 import inspect
+import os
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "InstalledProgram",
     "ProgramError",
+    "folder_of_the_shell",
     "list_programs",
     "load_program",
     "load_program_class",
@@ -110,6 +113,34 @@ def load_program(module: str) -> type[AcoupiProgram[Any]]:
     except TypeError as error:
         raise ProgramError(f"program {module!r}: {error}") from error
     return classes[0]
+
+
+def folder_of_the_shell(module: str) -> Path | None:
+    """Return the folder of PYTHONPATH in which a program's module was found.
+
+    Services do not have the shell's variables, so that they would not find it. None
+    when it is installed, or found without that variable.
+
+    Parameters
+    ----------
+    module : str
+        Dotted name of a module that can be imported.
+    """
+    top = module.partition(".")[0]
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        return None
+    places = [*(spec.submodule_search_locations or ())] if spec else []
+    if spec and spec.origin and not places:
+        places = [spec.origin]
+    named = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    folders = {Path(name or ".").resolve() for name in named if named != [""]}
+    for place in places:
+        folder = Path(place).resolve().parent
+        if folder in folders:
+            return folder
+    return None
 
 
 def load_program_class(module: str) -> type[AcoupiProgram[Any]]:

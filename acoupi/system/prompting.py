@@ -26,6 +26,8 @@ def ask_for_missing(
 ) -> dict[str, Any]:
     """Ask for every setting of a schema that is not given; check each answer at once.
 
+    Settings that mean nothing beside the answers so far are not asked for.
+
     Parameters
     ----------
     schema : type of BaseModel
@@ -61,7 +63,7 @@ def ask_for_missing(
             )
         elif present:
             continue
-        elif not _is_prompted(field):
+        elif not (_is_prompted(field) and _applies(field, answers)):
             if offered:
                 answers[field.key] = default
         elif group is not None:
@@ -82,6 +84,21 @@ def _is_prompted(field: SchemaField) -> bool:
     return not any(
         item is NoUserPrompt or isinstance(item, NoUserPrompt)
         for item in field.info.metadata
+    )
+
+
+def _applies(field: SchemaField, answers: Mapping[str, Any]) -> bool:
+    """Tell whether a setting means anything beside what was answered before.
+
+    A schema says so with ``json_schema_extra={"applies_when": {key: [values]}}``.
+    """
+    extra = field.info.json_schema_extra
+    conditions = extra.get("applies_when") if isinstance(extra, dict) else None
+    if not isinstance(conditions, dict):
+        return True
+    return all(
+        key not in answers or (isinstance(values, list) and answers[key] in values)
+        for key, values in conditions.items()
     )
 
 

@@ -494,6 +494,30 @@ CASES = [
         ("messaging.mqtt.password", "is a secret", "config set"),
     ),
     Case(
+        "several to set, one without a value",
+        ["config", "set", "timezone=UTC", "recording.duration"],
+        2,
+        ("recording.duration", "KEY=VALUE"),
+    ),
+    Case(
+        "several to set without equals signs",
+        ["config", "set", "timezone", "UTC", "recording.duration", "3"],
+        2,
+        ("KEY=VALUE",),
+    ),
+    Case(
+        "misspelt key to unset",
+        ["config", "unset", "recording.duratoin"],
+        2,
+        ("recording.duratoin", "did you mean 'recording.duration'"),
+    ),
+    Case(
+        "setting without a default to unset",
+        ["config", "unset", "microphone"],
+        2,
+        ("microphone", "is required"),
+    ),
+    Case(
         "file to validate that is missing",
         in_tmp("config", "validate", "TMP/none.json"),
         2,

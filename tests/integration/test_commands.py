@@ -96,13 +96,64 @@ def test_a_second_setup_keeps_what_it_is_not_told(sensor, capfd):
 
 
 def test_setup_asks_for_the_program_and_lists_those_there_are(home):
-    runner = CliRunner()
-    result = runner.invoke(
-        cli, ["setup", "--prompt"], input="acoupi.programs.nothing\n"
-    )
+    result = CliRunner().invoke(cli, ["setup", "--prompt"], input="")
     for name in ("default", "connected", "activity", "custom.test"):
         assert f"acoupi.programs.{name}" in result.output
-    assert "acoupi.programs.nothing" in str(result.exception)
+    assert not home.exists()
+
+
+def test_a_misspelt_program_is_asked_for_again(home, capfd):
+    typed = ["acoupi.programs.defualt", "no/module", "acoupi.programs.default"]
+    options = ["--timezone", "UTC", "--microphone.source", "signal"]
+    result = CliRunner().invoke(
+        cli, ["setup", "--prompt", *options], input="\n".join([*typed, *[""] * 40])
+    )
+    assert result.exit_code == 0, result.output
+    assert "did you mean 'acoupi.programs.default'?" in result.output
+    assert "'no/module' is not the dotted name of a module" in result.output
+    assert Settings(home).name_file.read_text() == "acoupi.programs.default\n"
+
+
+def asked_at_setup(*answered: str) -> str:
+    command = ["setup", "--prompt", "--program", "acoupi.programs.default"]
+    result = CliRunner().invoke(
+        cli, [*command, *answered, "--timezone", "UTC"], input="\n" * 40
+    )
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_setup_asks_of_a_source_only_what_applies_to_it(home, tmp_path):
+    microphone = asked_at_setup("--microphone.source", "microphone")
+    signal = asked_at_setup("--microphone.source", "signal")
+    folder = asked_at_setup(
+        *("--microphone.source", "folder"), *("--microphone.source_path", str(tmp_path))
+    )
+    assert "microphone.source_" not in microphone
+    assert "microphone.source_realtime" in signal
+    assert "microphone.source_loop" not in signal
+    assert "microphone.source_loop" in folder
+    assert "microphone.source_realtime" in folder
+    assert "microphone.device_name" in microphone
+
+
+def test_setup_says_that_services_do_not_see_a_folder_of_the_shell(
+    home, tmp_path, capfd, monkeypatch
+):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "shell_program.py").write_text(
+        "from acoupi.programs.default import DefaultProgram\n"
+        "class Mine(DefaultProgram): pass\n"
+    )
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    command = ["setup", "--no-prompt", "--microphone.source", "signal", "--program"]
+
+    assert main([*command, "shell_program"]) == 0
+    assert f"found through PYTHONPATH in {folder}" in capfd.readouterr().err
+    assert main([*command, "acoupi.programs.default"]) == 0
+    assert "PYTHONPATH" not in capfd.readouterr().err
 
 
 def test_setup_remembers_the_broker_without_showing_its_password(home, capfd):
@@ -133,6 +184,36 @@ def test_config_set_changes_one_setting_and_keeps_the_rest(sensor, capfd):
     run(capfd, "config", "set", "celery.log_level", "DEBUG")
     assert json.loads(sensor.celery_file.read_text())["log_level"] == "DEBUG"
     run(capfd, "config", "set", "messaging.mqtt", "null")
+    assert load_config(sensor).messaging.mqtt is None
+
+
+def test_several_settings_are_set_together_or_not_at_all(sensor, tmp_path, capfd):
+    pairs = ["microphone.source=folder", f"microphone.source_path={tmp_path}"]
+    out = run(capfd, "config", "set", *pairs, "celery.log_level=DEBUG")
+    assert "microphone.source, microphone.source_path, celery.log_level are set" in out
+    assert load_config(sensor).microphone.source_path == tmp_path
+    assert json.loads(sensor.celery_file.read_text())["log_level"] == "DEBUG"
+
+    before = sensor.program_file.read_bytes(), sensor.celery_file.read_bytes()
+    assert main(["config", "set", "timezone=UTC", "recording.duratoin=1", "x=2"]) == 2
+    error = capfd.readouterr().err
+    assert "recording.duratoin: no such setting" in error
+    assert "x: no such setting" in error
+    assert (sensor.program_file.read_bytes(), sensor.celery_file.read_bytes()) == before
+    assert main(["config", "set", f"messaging.mqtt.password={SECRET}"]) == 2
+    assert SECRET not in capfd.readouterr().err
+
+
+def test_config_unset_gives_settings_their_defaults_again(sensor, capfd):
+    run(capfd, "config", "set", "recording.duration=9", "celery.log_level=DEBUG")
+    keys = ["recording.duration", "celery.log_level", "messaging.mqtt"]
+    run(capfd, "config", "unset", *keys)
+    config = load_config(sensor)
+    assert config.recording.duration == 3
+    assert config.messaging.mqtt is None
+    assert run(capfd, "config", "get", "celery.log_level") == "INFO\n"
+    # Below a group that is off there is nothing to unset.
+    run(capfd, "config", "unset", "messaging.mqtt.port")
     assert load_config(sensor).messaging.mqtt is None
 
 
@@ -380,6 +461,18 @@ def sounds(tmp_path):
         writer.finish()
     (folder / "broken.wav").write_text("no sound")
     return folder
+
+
+def test_detect_names_all_missing_paths_and_goes_on_with_the_rest(home, sounds, capfd):
+    missing = [str(sounds / "no.wav"), str(sounds / "none")]
+    good = str(sounds / "b.wav")
+    command = ["detect", "--program", ACTIVITY, missing[0], good, missing[1]]
+    assert main([*command, "--json"]) == 1
+    shown = capfd.readouterr()
+    assert [entry["file"] for entry in json.loads(shown.out)] == [good]
+    for path in missing:
+        assert f"there is no file or folder {path}" in shown.err
+    assert "2 of 3 files failed" in shown.err
 
 
 def test_detect_writes_a_table_csv_and_json_of_the_same_and_names_what_failed(

@@ -53,9 +53,12 @@ class MicrophoneConfig(BaseModel):
     source_path: Path | None = Field(
         default=None,
         description="Sound file or folder to play when source is file or folder",
+        json_schema_extra={"applies_when": {"source": ["file", "folder"]}},
     )
     source_loop: bool = Field(
-        default=True, description="Whether to play the file or folder again and again"
+        default=True,
+        description="Whether to play the file or folder again and again",
+        json_schema_extra={"applies_when": {"source": ["file", "folder"]}},
     )
     source_realtime: bool = Field(
         default=True,
@@ -63,6 +66,7 @@ class MicrophoneConfig(BaseModel):
             "Whether what stands for a microphone keeps the pace of real time; "
             "otherwise it is recorded as fast as the machine can"
         ),
+        json_schema_extra={"applies_when": {"source": ["file", "folder", "signal"]}},
     )
 
     @model_validator(mode="after")
