@@ -42,7 +42,8 @@ def catalogue(programs: tuple[str, ...]) -> None:
 @click.option("--home", type=click.Path(path_type=Path), help="Home on the sensor.")
 @click.option("--python", type=click.Path(path_type=Path), help="Interpreter there.")
 @click.option("--managed-by", help="Who manages the configuration, in a few words.")
-@click.option("--key-prefix", help="What to write before the keys in errors.")
+@click.option("--key-prefix", help="What to write before the program's keys in errors.")
+@click.option("--celery-key-prefix", help="What to write before Celery's keys.")
 @click.option(
     "--refuse-literal-secrets",
     is_flag=True,
@@ -57,6 +58,7 @@ def render(
     python: Path | None,
     managed_by: str | None,
     key_prefix: str | None,
+    celery_key_prefix: str | None,
     refuse_literal_secrets: bool,
 ) -> None:
     """Validate a configuration and write a sensor's home to TARGET, running nothing."""
@@ -71,6 +73,7 @@ def render(
         python=python,
         managed_by=managed_by,
         key_prefix=key_prefix,
+        celery_key_prefix=celery_key_prefix,
         literal_secrets=not refuse_literal_secrets,
     )
 

@@ -13,15 +13,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from acoupi.errors import ConfigurationError
+from acoupi.system.credentials import take_references
 from acoupi.system.schemas import dotted, leaves_of, secret_keys
 from acoupi.system.validation import (
     ConfigurationProblem,
     InvalidConfigurationError,
+    find_problems,
 )
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from acoupi.programs import AcoupiProgram, AcoupiWorker
     from acoupi.system.constants import CeleryConfig
+    from acoupi.system.settings import Settings
 
 __all__ = ["CATALOGUE_VERSION", "capabilities_of", "catalogue", "render"]
 
@@ -116,6 +121,7 @@ def render(
     python: Path | None = None,
     managed_by: str | None = None,
     key_prefix: str | None = None,
+    celery_key_prefix: str | None = None,
     literal_secrets: bool = True,
 ) -> None:
     """Validate a configuration and write the home of a program, running nothing.
@@ -138,7 +144,10 @@ def render(
     managed_by : str, optional
         Who manages the configuration: written to ``config/managed``.
     key_prefix : str, optional
-        What to write before the keys in errors, as ``services.acoupi.settings``.
+        What to write before the program's keys in errors, as
+        ``services.acoupi.settings``.
+    celery_key_prefix : str, optional
+        The same for Celery's keys, as ``services.acoupi.celery``.
     literal_secrets : bool
         Allow secrets that are written out in ``program_config``.
 
@@ -157,29 +166,66 @@ def render(
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise ConfigurationError(f"{target} is in the way: name an empty directory")
     program = load_program(program_name)
-    try:
-        if not literal_secrets:
-            _refuse_literal_secrets(program, program_config)
-        _, files = home_files(
-            Settings(home or target),
-            program_name,
-            program,
-            program_config,
-            celery_config,
-            python=python,
-        )
-    except InvalidConfigurationError as error:
-        raise (error.below(key_prefix) if key_prefix else error) from error
+    settings = Settings(home or target)
+    problems = [
+        *_below(
+            key_prefix,
+            _program_problems(settings, program, program_config, literal_secrets),
+        ),
+        *_below(celery_key_prefix, _celery_problems(celery_config)),
+    ]
+    if problems:
+        raise InvalidConfigurationError(problems)
+    _, files = home_files(
+        settings,
+        program_name,
+        program,
+        program_config,
+        celery_config,
+        python=python,
+    )
     if managed_by is not None:
         files["config/managed"] = NewFile(f"{managed_by}\n".encode())
     replace_together(target, files)
 
 
-def _refuse_literal_secrets(
-    program: type[AcoupiProgram[Any]], config: Mapping[str, Any]
-) -> None:
+def _below(
+    prefix: str | None, problems: Sequence[ConfigurationProblem]
+) -> Sequence[ConfigurationProblem]:
+    if not prefix or not problems:
+        return problems
+    return InvalidConfigurationError(problems).below(prefix).problems
+
+
+def _program_problems(
+    settings: Settings,
+    program: type[AcoupiProgram[Any]],
+    config: Mapping[str, Any],
+    literal_secrets: bool,
+) -> list[ConfigurationProblem]:
+    from acoupi.system.settings import home_in_environment
+
+    schema = program.get_config_schema()
+    with home_in_environment(settings.home):
+        found = find_problems(schema, take_references(config)[0])
+    return found if literal_secrets else [*found, *_literal_secrets(schema, config)]
+
+
+def _celery_problems(
+    config: CeleryConfig | Mapping[str, Any] | None,
+) -> list[ConfigurationProblem]:
+    from acoupi.system.constants import CeleryConfig
+
+    if not isinstance(config, Mapping):
+        return []
+    return find_problems(CeleryConfig, take_references(config)[0])
+
+
+def _literal_secrets(
+    schema: type[BaseModel], config: Mapping[str, Any]
+) -> list[ConfigurationProblem]:
     problems = []
-    for key, field in leaves_of(program.get_config_schema()):
+    for key, field in leaves_of(schema):
         value: Any = config
         for part in key:
             value = value.get(part) if isinstance(value, Mapping) else None
@@ -191,5 +237,4 @@ def _refuse_literal_secrets(
                     f"{json.dumps({'_secret': 'NAME'})} and the credential NAME",
                 )
             )
-    if problems:
-        raise InvalidConfigurationError(problems)
+    return problems

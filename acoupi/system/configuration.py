@@ -137,25 +137,35 @@ def load_config(settings: Settings) -> BaseModel:
     ConfigurationError
         When there is none, or it is not valid.
     """
-    from acoupi.system.credentials import resolve_secrets
+    from acoupi.system.credentials import resolve_secrets, take_references
     from acoupi.system.programs import load_program
     from acoupi.system.settings import home_in_environment
     from acoupi.system.validation import validate_config
 
     program = load_program(read_program_name(settings))
-    data = resolve_secrets(read_raw_config(settings.program_file))
+    data = read_raw_config(settings.program_file)
     schema: type[BaseModel] = program.get_config_schema()
     with home_in_environment(settings.home):
-        return validate_config(schema, data, source=str(settings.program_file))
+        return validate_config(
+            schema,
+            resolve_secrets(data),
+            source=str(settings.program_file),
+            secret_keys=take_references(data)[1],
+        )
 
 
 def load_celery_config(settings: Settings) -> CeleryConfig:
     """Return the configuration of Celery; the default when there is no file of it."""
     from acoupi.system.constants import CeleryConfig
-    from acoupi.system.credentials import resolve_secrets
+    from acoupi.system.credentials import resolve_secrets, take_references
     from acoupi.system.validation import validate_config
 
     if not settings.celery_file.exists():
         return CeleryConfig()
-    data = resolve_secrets(read_raw_config(settings.celery_file))
-    return validate_config(CeleryConfig, data, source=str(settings.celery_file))
+    data = read_raw_config(settings.celery_file)
+    return validate_config(
+        CeleryConfig,
+        resolve_secrets(data),
+        source=str(settings.celery_file),
+        secret_keys=take_references(data)[1],
+    )

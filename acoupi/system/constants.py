@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from acoupi.system.credentials import MASK
+
 __all__ = ["DEFAULT_PROGRAM", "ENTRY_POINT_GROUP", "CeleryConfig"]
 
 ENTRY_POINT_GROUP = "acoupi.programs"
@@ -55,7 +57,8 @@ class CeleryConfig(BaseModel):
     @field_validator("broker_url")
     @classmethod
     def _check_broker_url(cls, value: str | None) -> str | None:
-        if value is None or value.startswith(_BROKER_SCHEMES):
+        # A reference to a credential is validated where the credential is read.
+        if value is None or value == MASK or value.startswith(_BROKER_SCHEMES):
             return value
         # The value may hold a password, so the message does not repeat it.
         raise ValueError("the URL must start with one of " + ", ".join(_BROKER_SCHEMES))

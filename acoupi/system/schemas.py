@@ -36,6 +36,7 @@ __all__ = [
     "members_of",
     "secret_keys",
     "secrets_in",
+    "texts_at",
     "unknown_keys",
 ]
 
@@ -128,6 +129,13 @@ def secrets_in(schema: type[BaseModel], data: Any) -> dict[str, list[str]]:
         if _is_secret(annotation):
             found[dotted(key)] = list(_texts(value))
     return found
+
+
+def texts_at(data: Any, path: Key) -> list[str]:
+    """Return what raw data holds at a path of keys, as text."""
+    for part in path:
+        data = data[part]
+    return list(_texts(data))
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,6 +20,7 @@ from acoupi.system.schemas import (
     Key,
     dotted,
     secrets_in,
+    texts_at,
     unknown_keys,
 )
 
@@ -84,7 +85,13 @@ class InvalidConfigurationError(ConfigurationError):
         return InvalidConfigurationError(problems, self.source)
 
 
-def validate_config(schema: type[M], data: Any, *, source: str | None = None) -> M:
+def validate_config(
+    schema: type[M],
+    data: Any,
+    *,
+    source: str | None = None,
+    secret_keys: Iterable[Key] = (),
+) -> M:
     """Validate raw data against a schema.
 
     Parameters
@@ -95,13 +102,16 @@ def validate_config(schema: type[M], data: Any, *, source: str | None = None) ->
         What was read; normally a dictionary.
     source : str, optional
         Where the data came from, for the message.
+    secret_keys : iterable of tuple
+        Paths of keys whose values are secrets whatever the schema says, as those that
+        came from credentials.
 
     Raises
     ------
     InvalidConfigurationError
         With everything that is wrong.
     """
-    problems, config = _validate(schema, data)
+    problems, config = _validate(schema, data, secret_keys)
     if config is None or problems:
         raise InvalidConfigurationError(problems, source)
     return config
@@ -113,7 +123,7 @@ def find_problems(schema: type[BaseModel], data: Any) -> list[ConfigurationProbl
 
 
 def _validate(
-    schema: type[M], data: Any
+    schema: type[M], data: Any, secret_keys: Iterable[Key] = ()
 ) -> tuple[list[ConfigurationProblem], M | None]:
     problems: list[ConfigurationProblem] = []
     misspelt: set[str] = set()
@@ -131,6 +141,8 @@ def _validate(
         )
     config = None
     hidden = secrets_in(schema, data)
+    for path in secret_keys:
+        hidden[dotted(path)] = texts_at(data, path)
     secrets = sorted({text for texts in hidden.values() for text in texts}, key=len)
     secrets.reverse()
     try:

@@ -14,6 +14,7 @@ from acoupi.errors import ConfigurationError
 from acoupi.programs import AcoupiWorker
 from acoupi.system import Settings, load_config
 from acoupi.system.catalogue import capabilities_of, catalogue, render
+from acoupi.system.configuration import load_celery_config
 from acoupi.system.validation import InvalidConfigurationError
 
 CONNECTED = "acoupi.programs.connected"
@@ -145,6 +146,40 @@ def test_errors_read_as_the_option_of_whoever_manages_the_configuration(tmp_path
     assert "services.acoupi.settings.recording.duraton: no such setting" in text
     assert "services.acoupi.settings.recording.interval = -1" in text
     assert not (tmp_path / "out").exists()
+
+
+def test_every_mistake_is_told_at_once_under_the_option_that_has_it(tmp_path):
+    with pytest.raises(InvalidConfigurationError) as caught:
+        render(
+            tmp_path / "out",
+            CONNECTED,
+            config(recording={"interval": -1}),
+            {"pol": "threads", "broker_url": "ftp://here"},
+            key_prefix="services.acoupi.settings",
+            celery_key_prefix="services.acoupi.celery",
+        )
+    text = str(caught.value)
+    assert "services.acoupi.settings.recording.interval = -1" in text
+    assert "services.acoupi.celery.pol: no such setting; did you mean 'pool'?" in text
+    assert "services.acoupi.celery.broker_url" in text
+    assert "settings.pol" not in text
+
+
+def test_the_broker_can_be_a_credential(tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    render(out, CONNECTED, config(), {"broker_url": {"_secret": "broker"}})
+    stored = json.loads((out / "config/celery.json").read_text())
+    assert stored["broker_url"] == {"_secret": "broker"}
+    # It is not ours: no server is started for it.
+    assert "broker.sock" not in (out / "bin/acoupi-workers-start.sh").read_text()
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    (tmp_path / "broker").write_text("rediss://user:word@queue.example.org/0\n")
+    loaded = load_celery_config(Settings(out))
+    assert loaded.broker_url == "rediss://user:word@queue.example.org/0"
+    (tmp_path / "broker").write_text("hunter2\n")
+    with pytest.raises(InvalidConfigurationError, match="must start with") as caught:
+        load_celery_config(Settings(out))
+    assert "hunter2" not in str(caught.value)
 
 
 def test_a_target_with_something_in_it_is_refused(tmp_path):
