@@ -1,0 +1,138 @@
+"""What hours of measurements of a sensor say: which figures grow, and how fast."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from trend import DAY, Trend, fit
+
+WARM_UP = 900.0
+"""Seconds that services are given to have everything loaded that they ever load."""
+
+LIMIT = 1.0
+"""MB a day that the memory of a service may grow."""
+
+Entry = dict[str, Any]
+
+
+def write(path: Path, entries: list[Entry]) -> bool:
+    """Write the report.
+
+    Returns
+    -------
+    bool
+        Whether something grew for certain that must not.
+    """
+    lines, grew = [], False
+    for program in sorted({entry["program"] for entry in entries}):
+        mine = [entry for entry in entries if entry["program"] == program]
+        part = _longest_part(mine)
+        told, worse = _services(part)
+        grew = grew or worse
+        hours = (mine[-1]["elapsed"] - mine[0]["elapsed"]) / 3600
+        lines += [
+            f"## {program}: {hours:.2f} h, revision {mine[0]['revision']}",
+            "",
+            (
+                f"{len(mine)} measurements; the lines are fitted to the {len(part)} of "
+                "the longest part without a stop, after "
+                f"{WARM_UP / 60:.0f} minutes of it."
+            ),
+            "",
+            *told,
+            "",
+            *_sizes(part),
+            "",
+            *_outside(mine),
+            "",
+        ]
+    path.write_text("\n".join(lines) + "\n")
+    return grew
+
+
+def _longest_part(entries: list[Entry]) -> list[Entry]:
+    parts: dict[float, list[Entry]] = {}
+    for entry in entries:
+        parts.setdefault(entry["part"], []).append(entry)
+    begun, longest = max(parts.items(), key=lambda it: len(it[1]))
+    warm = [entry for entry in longest if entry["elapsed"] - begun >= WARM_UP]
+    return warm or longest
+
+
+def _services(part: list[Entry]) -> tuple[list[str], bool]:
+    lines = [
+        (
+            "| service | processes | RSS MB | PSS MB | RSS MB/day | private MB/day "
+            "| open files | threads | below 1 MB/day |"
+        ),
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    grew = False
+    for name in sorted({name for entry in part for name in entry["services"]}):
+        seen = [(it["elapsed"], it["services"].get(name)) for it in part]
+        pids = [held["pid"] for _, held in seen if held]
+        # A process that was replaced begins anew: the last one is looked at.
+        mine = [(t, held) for t, held in seen if held and held["pid"] == pids[-1]]
+        times = [t for t, _ in mine]
+        slopes = {
+            kind: fit(times, [held[kind] / 1e6 for _, held in mine])
+            for kind in ("rss", "private")
+        }
+        verdict = _verdict(slopes["private"])
+        grew = grew or verdict == "NO"
+        last = mine[-1][1]
+        lines.append(
+            f"| {name} | {len(set(pids))} | {last['rss'] / 1e6:.1f} "
+            f"| {last['pss'] / 1e6:.1f} | {_slope(slopes['rss'])} "
+            f"| {_slope(slopes['private'])} | {_range(h['fds'] for _, h in mine)} "
+            f"| {_range(h['threads'] for _, h in mine)} | {verdict} |"
+        )
+    return lines, grew
+
+
+def _verdict(trend: Trend | None) -> str:
+    if trend is None:
+        return "too short"
+    if trend.per_day + 2 * trend.error < LIMIT:
+        return "yes"
+    return "NO" if trend.per_day - 2 * trend.error > LIMIT else "not certain yet"
+
+
+def _slope(trend: Trend | None) -> str:
+    return "?" if trend is None else f"{trend.per_day:+.2f} ± {2 * trend.error:.2f}"
+
+
+def _range(values: Iterable[int]) -> str:
+    seen = list(values)
+    least, most = min(seen), max(seen)
+    return f"{least}" if least == most else f"{least} to {most}, now {seen[-1]}"
+
+
+def _sizes(part: list[Entry]) -> list[str]:
+    lines = ["| what | MB at first | MB now | MB/day |", "|---|---|---|---|"]
+    times = [entry["elapsed"] for entry in part]
+    for name in part[-1]["sizes"]:
+        values = [entry["sizes"][name] / 1e6 for entry in part]
+        lines.append(
+            f"| {name} | {values[0]:.2f} | {values[-1]:.2f} "
+            f"| {_slope(fit(times, values))} |"
+        )
+    return lines
+
+
+def _outside(entries: list[Entry]) -> list[str]:
+    told = [entry for entry in entries if "outside" in entry]
+    if not told:
+        return []
+    last = told[-1]["outside"]
+    lines = [f"- {name}: {value}" for name, value in last.items()]
+    # Since the last boot: the journal of former ones is not counted.
+    since = [it for it in told if it["part"] == told[-1]["part"]]
+    first = since[0]
+    seconds = told[-1]["elapsed"] - first["elapsed"]
+    if seconds > 0:
+        grown = last["log_bytes"] - first["outside"]["log_bytes"]
+        lines.append(f"- log, kB a day: {grown / seconds * DAY / 1000:.1f}")
+    return lines
