@@ -132,8 +132,9 @@ def end_deployment(settings: Settings) -> data.Deployment:
 def announce_deployment(settings: Settings, program: AcoupiProgram[Any]) -> bool:
     """Tell a program of the deployment under way, when it was set up after its start.
 
-    Another program, or another configuration, may have another store. Meant for the
-    start of one of the workers; a deployment is announced once to each set-up.
+    Another program, or another configuration, may have another store; a store that was
+    found damaged was begun anew. Meant for the start of one of the workers; otherwise
+    a deployment is announced once to each set-up.
 
     Returns
     -------
@@ -145,12 +146,19 @@ def announce_deployment(settings: Settings, program: AcoupiProgram[Any]) -> bool
         return False
     marker = settings.run_dir / "deployment"
     mark = _mark(settings, deployment)
-    if marker.exists() and marker.read_bytes() == mark:
+    told = marker.exists() and marker.read_bytes() == mark
+    if told and not _was_forgotten(program, deployment):
         return False
     program.on_start(deployment)
     settings.run_dir.mkdir(mode=0o700, exist_ok=True)
     write_durably(marker, mark)
     return True
+
+
+def _was_forgotten(program: AcoupiProgram[Any], deployment: data.Deployment) -> bool:
+    """Tell whether the program's store lacks a deployment that it was told of."""
+    knows = getattr(getattr(program, "store", None), "knows_deployment", None)
+    return knows is not None and not knows(deployment)
 
 
 def _mark(settings: Settings, deployment: data.Deployment) -> bytes:

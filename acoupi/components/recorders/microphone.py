@@ -46,7 +46,7 @@ class Loss:
     """Something that was wanted and is not there."""
 
     kind: str
-    """``samples`` (frames never written) or ``recording`` (files dropped)."""
+    """``samples`` (frames never written) or ``recordings`` (files dropped)."""
     count: int
     reason: str
 
@@ -366,7 +366,7 @@ class MicrophoneRecorder(ContinuousRecorder):
         reason = (
             f"{self.dirpath} was full: the oldest undecided recordings were deleted"
         )
-        self._count_loss("recording", len(dropped), reason)
+        self._count_loss("recordings", len(dropped), reason)
 
     def _lose(self, frames: int, reason: str) -> None:
         self.samples_lost += frames

@@ -19,7 +19,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from acoupi.audio.durability import fsync_directory
-from acoupi.components.stores.errors import CorruptDatabase, DatabaseUnavailable
+from acoupi.components.stores.errors import (
+    CorruptDatabase,
+    DatabaseError,
+    DatabaseUnavailable,
+)
 from acoupi.components.stores.schema import migrate
 from acoupi.data import utc_now
 
@@ -260,6 +264,11 @@ class Database:
             if inode is not None and _inode(self.path) != inode:
                 return self.path
             aside = self._move_aside()
+            # A disk that takes nothing now is met again, and told of, at the next use.
+            with contextlib.suppress(sqlite3.Error, DatabaseError, OSError):
+                connection = self._connect()
+                _count_loss(connection, f"{reason}: moved to {aside.name}")
+                connection.close()
         logger.error("%s is damaged (%s): moved to %s", self.path, reason, aside)
         return aside
 

@@ -208,7 +208,8 @@ class RecordingLedger(Store):
         Parameters
         ----------
         kind
-            What was lost, for instance ``recording``, ``samples`` or ``message``.
+            What was lost, in the plural: ``samples``, ``recordings``, ``analyses`` or
+            ``messages``.
         count
             How many.
         reason

@@ -43,6 +43,8 @@ class SqliteStore(RecordingLedger):
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self.database = Database.at(path)
+        self._deployment: data.Deployment | None = None
+        """The deployment that was current when last asked."""
 
     def check(self) -> None:
         """Raise an error that names the remedy when the store cannot be used."""
@@ -60,22 +62,45 @@ class SqliteStore(RecordingLedger):
             yield
 
     def get_current_deployment(self) -> data.Deployment:
-        """Return the running deployment; start an unnamed one when there is none."""
-        query = (
-            f"SELECT {DEPLOYMENT_COLUMNS} FROM deployment WHERE ended_on IS NULL "  # noqa: S608  a constant
-            "ORDER BY adopted, number DESC LIMIT 1"
-        )
+        """Return the running deployment; start an unnamed one when there is none.
+
+        One that was known before and is gone, because a damaged file was set aside
+        meanwhile, goes on in the new file.
+        """
+        deployment = self._read_current_deployment()
+        if deployment is None or (
+            self._deployment is not None and deployment.id != self._deployment.id
+        ):
+            deployment = self._settle_deployment()
+        self._deployment = deployment
+        return deployment
+
+    def knows_deployment(self, deployment: data.Deployment) -> bool:
+        """Tell whether a deployment is in the store."""
         with self.database.reading() as connection:
-            row = connection.execute(query).fetchone()
-        if row is not None:
-            return read_deployment(row)
-        with self.database.transaction() as connection:
-            row = connection.execute(query).fetchone()
-            if row is not None:
-                return read_deployment(row)
-            deployment = data.Deployment(name="unnamed")
-            write_deployment(connection, deployment, adopted=False)
-            return deployment
+            query = "SELECT EXISTS (SELECT 1 FROM deployment WHERE id = ?)"
+            (known,) = connection.execute(query, (str(deployment.id),)).fetchone()
+        return bool(known)
+
+    def _read_current_deployment(self) -> data.Deployment | None:
+        with self.database.reading() as connection:
+            row = connection.execute(
+                f"SELECT {DEPLOYMENT_COLUMNS} FROM deployment WHERE ended_on IS NULL "  # noqa: S608  a constant
+                "ORDER BY adopted, number DESC LIMIT 1"
+            ).fetchone()
+        return read_deployment(row) if row is not None else None
+
+    def _settle_deployment(self) -> data.Deployment:
+        """Go on with the deployment known before when it is gone, or find another."""
+        with self.database.transaction():
+            former = self._deployment
+            if former is not None and not self.knows_deployment(former):
+                self.store_deployment(former)
+            deployment = self._read_current_deployment()
+            if deployment is None:
+                deployment = data.Deployment(name="unnamed")
+                self.store_deployment(deployment)
+        return deployment
 
     def get_deployments(self) -> list[data.Deployment]:
         """Return all deployments, in the order of storing."""

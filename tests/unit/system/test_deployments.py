@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from acoupi.components.stores import SqliteStore
 from acoupi.errors import AcoupiError, ConfigurationError
 from acoupi.system import Settings, setup_program
 from acoupi.system.deployments import (
@@ -151,6 +152,17 @@ def test_a_program_set_up_later_is_told_of_the_deployment_once(settings):
     assert announce_deployment(settings, sample)
     assert not announce_deployment(settings, sample)
     assert told == [("start", deployment)] * 2
+
+
+def test_a_program_whose_store_was_begun_anew_is_told_again(settings, tmp_path):
+    deployment = start_deployment(settings, "meadow")
+    sample = object.__new__(program().Sample)
+    sample.store = SqliteStore(tmp_path / "acoupi.db")
+    sample.store.store_deployment(deployment)
+    assert not announce_deployment(settings, sample)
+    sample.store.database._set_aside("test")
+    assert announce_deployment(settings, sample)
+    assert program().told == [("start", deployment)] * 2
 
 
 def test_there_is_nothing_to_tell_without_a_deployment(settings):

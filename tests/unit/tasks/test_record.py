@@ -83,13 +83,13 @@ def test_everything_finished_is_stored_before_it_is_passed_on(store):
 
 
 def test_what_was_lost_is_accounted_for_in_the_store(store):
-    losses = [Loss("samples", 4096, "within recordings"), Loss("recording", 2, "full")]
+    losses = [Loss("samples", 4096, "within recordings"), Loss("recordings", 2, "full")]
     task = generate_recording_task(OpenRecorder([], losses), store)
     assert list(task()) == []
     accounted = {(loss.kind, loss.count, loss.reason) for loss in store.get_losses()}
     assert accounted == {
         ("samples", 4096, "within recordings"),
-        ("recording", 2, "full"),
+        ("recordings", 2, "full"),
     }
     assert list(task()) == []
     assert len(store.get_losses()) == 2

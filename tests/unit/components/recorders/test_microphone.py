@@ -288,7 +288,7 @@ def test_it_keeps_its_directory_within_bounds_by_dropping_the_oldest(build, depl
     assert sum(path.stat().st_size for path in waiting) <= 5 * size
     losses = recorder.take_losses()
     assert [(loss.kind, loss.count) for loss in losses] == [
-        ("recording", 12 - len(waiting))
+        ("recordings", 12 - len(waiting))
     ]
     assert recorder.recordings_dropped == 12 - len(waiting) > 0
     # What remains is the newest, without a hole.

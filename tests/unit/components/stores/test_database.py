@@ -207,7 +207,9 @@ def test_damage_found_while_working_is_set_aside_and_work_goes_on(path):
     with db.transaction() as connection:
         insert(connection, 1)
     assert count(db) == 1
-    assert list(path.parent.glob("acoupi.db.corrupt-*"))
+    (aside,) = path.parent.glob("acoupi.db.corrupt-*")
+    (loss,) = [x for x in SqliteStore(path).get_losses() if x.kind == "database"]
+    assert aside.name in loss.reason
 
 
 def test_a_second_process_follows_to_the_new_file(path):

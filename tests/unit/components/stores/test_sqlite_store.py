@@ -235,6 +235,30 @@ def test_a_deployment_that_came_with_an_old_file_is_not_the_current_one(store):
     assert store.get_current_deployment() == current
 
 
+def test_the_deployment_outlives_a_database_that_was_set_aside(store):
+    wood = data.Deployment(name="wood", latitude=51.5, longitude=-0.1)
+    store.store_deployment(wood)
+    assert store.get_current_deployment() == wood
+    store.database._set_aside("test")
+    # another process, which never asked before, begins the new file
+    stranger = SqliteStore(store.path)
+    assert not stranger.knows_deployment(wood)
+    assert stranger.get_current_deployment().name == "unnamed"
+    assert store.get_current_deployment() == wood
+    assert stranger.get_current_deployment() == wood
+
+
+def test_an_ended_deployment_does_not_come_back(store):
+    wood = data.Deployment(name="wood")
+    store.store_deployment(wood)
+    assert store.get_current_deployment() == wood
+    SqliteStore(store.path).update_deployment(
+        wood.model_copy(update={"ended_on": data.utc_now()})
+    )
+    assert store.get_current_deployment().name == "unnamed"
+    assert store.get_current_deployment().name == "unnamed"
+
+
 def test_a_change_of_the_deployment_shows_in_its_recordings(store):
     recording = make_recording()
     store.store_recording(recording)
