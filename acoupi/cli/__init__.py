@@ -33,6 +33,7 @@ _COMMANDS = {
     "restart": ("services:restart", "Restart the sensor's services."),
     "status": ("status:status", "Show what the sensor is doing."),
     "check": ("status:check", "Check that the configured sensor can work."),
+    "metrics": ("metrics:metrics", "Print the sensor's figures, for monitoring."),
     "config": ("config:config", "Show and change the configuration."),
     "deployment": ("deployment:deployment", "Start and end deployments."),
     "task": ("task:task", "List tasks, or run one now."),

@@ -71,6 +71,7 @@ def generate_heartbeat_task(
     paths: Iterable[Path] = (),
     required_models: Sequence[str] = (),
     logger: logging.Logger | None = None,
+    collect: Callable[[], Sequence[data.Metric]] | None = None,
 ) -> Callable[[], None]:
     """Build the task that queues a heartbeat for every destination.
 
@@ -88,6 +89,9 @@ def generate_heartbeat_task(
         Models that every recording is to have passed.
     logger
         Where to report what could not be told.
+    collect
+        Returns the figures, in the place of those of ``store``, ``message_store``,
+        ``status_file`` and ``paths``.
 
     Returns
     -------
@@ -96,6 +100,17 @@ def generate_heartbeat_task(
     """
     log = logger or logging.getLogger(__name__)
     places = list(paths)
+
+    def collect_all() -> Sequence[data.Metric]:
+        return collect_metrics(
+            store=store,
+            message_store=message_store,
+            status_file=status_file,
+            paths=places,
+            required_models=required_models,
+        )
+
+    gather = collect or collect_all
 
     def heartbeat_task() -> None:
         """Queue a message with the state of the sensor."""
@@ -106,13 +121,7 @@ def generate_heartbeat_task(
             except Exception:
                 # A sensor whose store is broken must say so all the more.
                 log.exception("the heartbeat goes out without the deployment")
-        metrics = collect_metrics(
-            store=store,
-            message_store=message_store,
-            status_file=status_file,
-            paths=places,
-            required_models=required_models,
-        )
+        metrics = gather()
         message_store.store_message(build_heartbeat(metrics, deployment))
 
     return heartbeat_task

@@ -16,6 +16,7 @@ from acoupi.programs.templates.configuration import BasicProgramConfiguration
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from acoupi.components.metrics import MetricsEndpoint
     from acoupi.components.saving.retention import Retention
 
 __all__ = ["BasicProgram"]
@@ -64,6 +65,7 @@ class BasicProgram(AcoupiProgram[BasicConfig], Generic[BasicConfig]):
         self._conditions = list(self.get_recording_conditions(config))
         self._deployment_lock = threading.Lock()
         self._known_deployment: data.Deployment | None = None
+        self._endpoint = self.configure_metrics(config)
         self.register_recording_task(config)
         self.register_file_management_task(config)
         self.register_reconcile_task(config)
@@ -155,6 +157,28 @@ class BasicProgram(AcoupiProgram[BasicConfig], Generic[BasicConfig]):
             min_free_bytes=round(retention.min_free_space * 1e6),
             max_age=None if days is None else datetime.timedelta(days=days),
             min_per_tag=retention.min_per_tag,
+        )
+
+    def configure_metrics(self, config: BasicConfig) -> MetricsEndpoint | None:
+        """Return what offers the figures to a monitoring system; None: nothing does."""
+        if not config.metrics.wanted:
+            return None
+        from acoupi.components.metrics import MetricsEndpoint
+
+        return MetricsEndpoint(config.metrics, lambda: self.collect_metrics(config))
+
+    def collect_metrics(self, config: BasicConfig) -> list[data.Metric]:
+        """Return the figures of the moment, for the heartbeat and for monitoring."""
+        from acoupi.components.health import collect_metrics
+
+        run_dir = self.run_dir
+        return collect_metrics(
+            store=self.store,
+            # There is one in programs that send messages.
+            message_store=getattr(self, "message_store", None),
+            status_file=run_dir / "recorder.json" if run_dir else None,
+            paths=[config.paths.recordings, config.paths.tmp_audio],
+            required_models=self.get_required_models(config),
         )
 
     # Tasks.
@@ -265,6 +289,8 @@ class BasicProgram(AcoupiProgram[BasicConfig], Generic[BasicConfig]):
         recorder = self._continuous_recorder(queues)
         if recorder is not None:
             recorder.start(self._get_deployment, self._conditions)
+        if (endpoint := self._metrics_endpoint(queues)) is not None:
+            endpoint.start()
         for name in ("file_management_task", "reconcile_task"):
             # What a power cut left is looked at now, not when it is next due.
             if self.get_queue(name) in queues:
@@ -272,6 +298,8 @@ class BasicProgram(AcoupiProgram[BasicConfig], Generic[BasicConfig]):
 
     def worker_stopping(self, queues: Sequence[str]) -> None:
         """Stop recording, and store what was recorded until now."""
+        if (endpoint := self._metrics_endpoint(queues)) is not None:
+            endpoint.stop()
         recorder = self._continuous_recorder(queues)
         if recorder is None:
             return
@@ -307,6 +335,11 @@ class BasicProgram(AcoupiProgram[BasicConfig], Generic[BasicConfig]):
         if not isinstance(self.recorder, types.ContinuousRecorder):
             return None
         return self.recorder if self.get_queue("recording_task") in queues else None
+
+    def _metrics_endpoint(self, queues: Sequence[str]) -> MetricsEndpoint | None:
+        # In the templates that is not the worker that records.
+        here = self.get_queue("file_management_task") in queues
+        return self._endpoint if here else None
 
     def _count_waiting(self) -> int | None:
         return self.count_waiting_callbacks("recording_task")

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field, field_validator
 
 from acoupi.components.messengers import HTTPConfig, MQTTConfig
+from acoupi.components.metrics import MetricsConfig
 from acoupi.components.recorders import MicrophoneConfig
 from acoupi.programs.core.prompting import NoUserPrompt
 from acoupi.programs.templates.places import data_path, temporary_audio_path
@@ -134,6 +135,10 @@ class BasicProgramConfiguration(BaseModel):
     retention: Annotated[RetentionConfiguration, NoUserPrompt] = Field(
         default_factory=RetentionConfiguration,
         description="Which kept recordings are deleted again.",
+    )
+    metrics: Annotated[MetricsConfig, NoUserPrompt] = Field(
+        default_factory=MetricsConfig,
+        description="Where a monitoring system on this machine finds the figures.",
     )
 
     @field_validator("timezone")

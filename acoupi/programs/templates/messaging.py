@@ -83,14 +83,11 @@ class MessagingProgram(BasicProgram[MessagingConfigT], Generic[MessagingConfigT]
         """Return the function that reports on the state of the sensor."""
         from acoupi.tasks import generate_heartbeat_task
 
-        run_dir = self.run_dir
         return generate_heartbeat_task(
             message_store=self.message_store,
             store=self.store,
-            status_file=run_dir / "recorder.json" if run_dir else None,
-            paths=[config.paths.recordings, config.paths.tmp_audio],
-            required_models=self.get_required_models(config),
             logger=self.logger.getChild("heartbeat"),
+            collect=lambda: self.collect_metrics(config),
         )
 
     def register_heartbeat_task(self, config: MessagingConfigT) -> None:
