@@ -46,6 +46,7 @@ def install_sensor(
     user: str = "acoupi",
     program: str = ACTIVITY,
     config: dict[str, Any] | None = None,
+    play: str = "paplay --server=unix:/run/microphone/native",
 ) -> Sensor:
     """Set a sensor up on a machine, start it, and wait until it records.
 
@@ -61,15 +62,15 @@ def install_sensor(
         What it runs.
     config : dict, optional
         The program's configuration; default: `config_of` the program.
+    play : str
+        Command that plays the sound file named after it to the microphone.
     """
     if user != "root":
         machine.succeed(
             f"useradd --system --no-create-home {user}",
             f"install --directory --owner={user} --group={user} /var/lib/acoupi",
         )
-    sensor = Sensor(
-        machine, machine, play="paplay --server=unix:/run/microphone/native", user=user
-    )
+    sensor = Sensor(machine, machine, play=play, user=user)
     with tempfile.TemporaryDirectory(prefix="acoupi-settings-") as directory:
         settings = Path(directory) / "settings.json"
         settings.write_text(json.dumps(config or config_of(program)))

@@ -229,9 +229,31 @@ def cached_layer(
             build(started)
             started.rename(layer)
             for old in cache.glob(f"{kind}-*"):
-                if old != layer:
+                if old != layer and _is_unused(old):
                     shutil.rmtree(old, ignore_errors=True)
+        _hold(layer)
     return layer
+
+
+_held: dict[Path, int] = {}
+
+
+def _hold(layer: Path) -> None:
+    """Let no other run delete a layer while this process lives."""
+    if layer not in _held:
+        _held[layer] = os.open(layer, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fcntl.flock(_held[layer], fcntl.LOCK_SH)
+
+
+def _is_unused(layer: Path) -> bool:
+    descriptor = os.open(layer, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
 
 
 def _recipe() -> str:

@@ -1,0 +1,358 @@
+"""Sensors on virtual machines: a kernel of their own, real devices, power to cut."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import itertools
+import json
+import queue
+import shlex
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import agent
+from disk_image import BootFiles
+from machine import PATIENCE, Machine, MachineError, scratch_directory
+from volatile_disk import VolatileDisk
+
+BOOT_TIMEOUT = 75.0
+"""Seconds after which a boot has failed; without help of the processor it takes 15."""
+
+KERNEL_OPTIONS = (
+    *("console=ttyS0", "root=/dev/vda", "quiet", "loglevel=5", "panic=1"),
+    *("mitigations=off", "nokaslr", "random.trust_cpu=on", "audit=0"),
+    *("systemd.log_target=journal", "net.ifnames=0"),
+)
+
+PLAY = "aplay --quiet --device=speaker"
+"""Plays a sound file to the microphone of a virtual machine."""
+
+MICROPHONE = "card:Loopback.1"
+"""The identity of that microphone."""
+
+_CHUNK = 256 * 1024
+
+
+class VirtualMachine(Machine):
+    """A virtual machine (QEMU, without help of the processor).
+
+    What it wrote survives `crash` and `reboot`, and is gone after `discard`.
+
+    Parameters
+    ----------
+    name : str
+        Shown in messages.
+    boot : BootFiles
+        What it boots from; what it writes goes to a copy.
+    memory : int
+        In MB.
+    disk : VolatileDisk, optional
+        A second disk, ``/dev/vdb``; the first one loses with the power, too, what was
+        not flushed, but not in every possible way.
+    network : bool
+        Whether it reaches this machine, as the address 10.0.2.2.
+    extra : sequence of str
+        More options of QEMU's.
+    """
+
+    boots = 0
+    """How often any virtual machine was booted."""
+    retries = 0
+    """How often a boot had to be tried again."""
+
+    def __init__(
+        self,
+        name: str,
+        boot: BootFiles,
+        *,
+        memory: int = 1024,
+        disk: VolatileDisk | None = None,
+        network: bool = False,
+        extra: Sequence[str] = (),
+    ) -> None:
+        self.name = name
+        self.disk = disk
+        self._boot_files = boot
+        self._memory = memory
+        self._network = network
+        self._extra = list(extra)
+        self._directory = scratch_directory(f"vm-{name}-")
+        self._root = self._directory / "root.qcow2"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._agent: _Agent | None = None
+
+    @property
+    def console(self) -> str:
+        """What was printed on the console since the last boot."""
+        try:
+            return (self._directory / "console").read_text(errors="replace")
+        except OSError:
+            return ""
+
+    def start(self) -> None:
+        """Boot; a boot that hangs is tried once more, which is counted."""
+        if self._process is not None:
+            return
+        try:
+            self.boot()
+        except MachineError:
+            type(self).retries += 1
+            self.crash()
+            self.boot()
+
+    def boot(self, *, settled: bool = True) -> None:
+        """Boot once, without another try.
+
+        Parameters
+        ----------
+        settled : bool
+            Whether to return only when every service was started; otherwise when
+            commands can be run.
+        """
+        type(self).boots += 1
+        if not self._root.exists():
+            _run(
+                *("qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw"),
+                *("-b", str(self._boot_files.disk), str(self._root)),
+            )
+        if self.disk is not None:
+            self.disk.power_on()
+        socket_path = self._directory / "agent"
+        socket_path.unlink(missing_ok=True)
+        with (self._directory / "console").open("wb") as console:
+            self._process = subprocess.Popen(
+                ["setpriv", "--pdeathsig=KILL", *self._command(socket_path)],
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + BOOT_TIMEOUT
+        self._agent = _Agent(self._process, socket_path, deadline)
+        if self._agent.hello(deadline) is None:
+            raise MachineError(
+                f"{self.name} did not boot within {BOOT_TIMEOUT:g} s: "
+                f"{self.console[-2000:]}"
+            )
+        if settled:
+            self._settle(deadline)
+
+    def _settle(self, deadline: float) -> None:
+        # "degraded" is up, too: the scenarios look for failed units themselves.
+        while True:
+            _, state = self.execute("systemctl is-system-running || true", 30)
+            if state.strip() in {"running", "degraded"}:
+                return
+            if time.monotonic() > deadline:
+                _, jobs = self.execute("systemctl --no-pager list-jobs", 30)
+                raise MachineError(f"{self.name} is {state.strip()}: {jobs}")
+            time.sleep(0.3)
+
+    def _command(self, socket_path: Path) -> list[str]:
+        boot = self._boot_files
+        options = list(KERNEL_OPTIONS)
+        if self.disk is None:
+            options.append("systemd.mask=var-lib-acoupi.mount")
+        command = [
+            *("qemu-system-x86_64", "-M", "q35", "-cpu", "max", "-smp", "2"),
+            *("-accel", "tcg,thread=multi,tb-size=512", "-m", str(self._memory)),
+            *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
+            *("-serial", "stdio", "-kernel", str(boot.kernel)),
+            *("-initrd", str(boot.initial), "-append", " ".join(options)),
+            *_drive("root", f"file={self._root},format=qcow2,cache=writeback"),
+        ]
+        if self.disk is not None:
+            command += _drive("data", f"file={self.disk.address},format=raw,cache=none")
+        command += [
+            *("-chardev", f"socket,id=agent,path={socket_path},server=on,wait=off"),
+            *("-device", "virtio-serial-pci"),
+            *("-device", f"virtserialport,chardev=agent,name={agent.PORT}"),
+        ]
+        if self._network:
+            command += [
+                "-netdev",
+                "user,id=net",
+                "-device",
+                "virtio-net-pci,netdev=net",
+            ]
+        else:
+            command += ["-nic", "none"]
+        return [*command, *self._extra]
+
+    def execute(
+        self, command: str, timeout: float | None = PATIENCE
+    ) -> tuple[int, str]:
+        """Run a command, as `Machine.execute`."""
+        if self._agent is None:
+            raise MachineError(f"{self.name} does not run")
+        code, output = self._agent.execute(command, timeout)
+        if code is None:
+            raise MachineError(f"`{command}` did not end in {timeout:g} s")
+        return code, output.decode(errors="replace")
+
+    def copy_from_host(self, source: str, target: str) -> None:
+        """Copy a file or directory, as `Machine.copy_from_host`."""
+        path = Path(source)
+        for file in [path] if path.is_file() else path.rglob("*"):
+            inside = Path(target) / file.relative_to(path) if file != path else target
+            name = shlex.quote(str(inside))
+            if file.is_dir():
+                self.succeed(f"mkdir -p {name}")
+                continue
+            self.succeed(f"mkdir -p $(dirname {name}); : >{name}")
+            content = file.read_bytes()
+            for start in range(0, len(content), _CHUNK):
+                piece = base64.b64encode(content[start : start + _CHUNK]).decode()
+                self.succeed(f"base64 -d >>{name} <<'END'\n{piece}\nEND")
+
+    def copy_to_host(self, source: str, target: str) -> None:
+        """Copy a file out of the machine."""
+        text = self.succeed(f"base64 -w0 {shlex.quote(source)}")
+        Path(target).write_bytes(base64.b64decode(text))
+
+    def shutdown(self) -> None:
+        """Shut down in order; services have their time to end."""
+        if self._process is None:
+            return
+        with contextlib.suppress(MachineError):
+            self.execute("systemctl poweroff --no-block", 30)
+        try:
+            self._process.wait(2 * BOOT_TIMEOUT)
+        except subprocess.TimeoutExpired as error:
+            self.crash()
+            raise MachineError(f"{self.name} did not shut down") from error
+        if self.disk is not None:
+            self.disk.power_off()
+        self._ended()
+
+    def crash(self) -> None:
+        """Cut the power; what the second disk had not flushed is flushed.
+
+        To lose it, use `kill` and the disk's own `VolatileDisk.cut`.
+        """
+        self.kill()
+        if self.disk is not None:
+            self.disk.power_off()
+
+    def kill(self) -> None:
+        """Cut the power of everything but the second disk."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        self._ended()
+
+    def discard(self) -> None:
+        """Crash, and forget what the machine wrote."""
+        self.crash()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def _ended(self) -> None:
+        self._process = None
+        if self._agent is not None:
+            self._agent.close()
+            self._agent = None
+
+
+class _Agent:
+    """The way to a machine's `agent.AGENT`."""
+
+    def __init__(
+        self, process: subprocess.Popen[bytes], path: Path, deadline: float
+    ) -> None:
+        self._numbers = itertools.count()
+        self._waiting: dict[int, queue.Queue[dict[str, Any] | None]] = {}
+        self._hello: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self._lock = threading.Lock()
+        self._gone = False
+        self._socket = socket.socket(socket.AF_UNIX)
+        while True:
+            try:
+                self._socket.connect(str(path))
+                break
+            except OSError as error:
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise MachineError("QEMU does not run") from error
+                time.sleep(0.02)
+        self._reader = threading.Thread(target=self._read, name="agent", daemon=True)
+        self._reader.start()
+
+    def hello(self, deadline: float) -> dict[str, Any] | None:
+        """Return what the agent says when it starts, None when it does not start."""
+        try:
+            return self._hello.get(timeout=max(0.1, deadline - time.monotonic()))
+        except queue.Empty:
+            return None
+
+    def execute(self, command: str, timeout: float | None) -> tuple[int | None, bytes]:
+        """Run a command; the code is None when it did not end in time."""
+        number = next(self._numbers)
+        answers: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        request = {"id": number, "command": command, "timeout": timeout}
+        with self._lock:
+            if self._gone:
+                raise MachineError("the machine is gone")
+            self._waiting[number] = answers
+            try:
+                self._socket.sendall(json.dumps(request).encode() + b"\n")
+            except OSError as error:
+                raise MachineError("the machine is gone") from error
+        try:
+            # The machine is slow, and answers even when the command does not end.
+            answer = answers.get(timeout=None if timeout is None else timeout + 30)
+        except queue.Empty:
+            return None, b""
+        finally:
+            with self._lock:
+                self._waiting.pop(number, None)
+        if answer is None:
+            raise MachineError(f"the machine went away during `{command}`")
+        return answer["code"], base64.b64decode(answer["output"])
+
+    def close(self) -> None:
+        """Forget the machine."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+        self._reader.join(5)
+
+    def _read(self) -> None:
+        buffer = b""
+        with contextlib.suppress(OSError):
+            while data := self._socket.recv(1 << 16):
+                *lines, buffer = (buffer + data).split(b"\n")
+                for line in lines:
+                    answer = json.loads(line)
+                    if "hello" in answer:
+                        self._hello.put(answer)
+                        continue
+                    with self._lock:
+                        waiting = self._waiting.get(answer["id"])
+                    if waiting is not None:
+                        waiting.put(answer)
+        with self._lock:
+            self._gone = True
+            self._hello.put(None)
+            for waiting in self._waiting.values():
+                waiting.put(None)
+
+
+def _drive(name: str, options: str) -> list[str]:
+    return [
+        *("-drive", f"if=none,id={name},{options}"),
+        *("-device", f"virtio-blk-pci,drive={name}"),
+    ]
+
+
+def _run(*command: str) -> None:
+    done = subprocess.run(
+        command, check=False, capture_output=True, text=True, timeout=60
+    )
+    if done.returncode != 0:
+        raise MachineError(f"{command[0]} failed: {done.stderr.strip()}")
