@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -25,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 STATUS_INTERVAL = 2.0
 """Seconds between two writings of the status file."""
+RETRY_INTERVAL = 20.0
+"""Seconds until it is tried again when the file could not be written."""
 LEVEL_INTERVAL = 10.0
 """Seconds over which levels and problems of the microphone are judged."""
 
@@ -88,8 +91,9 @@ class StatusReport:
             self._level_due = clock + LEVEL_INTERVAL
             self._judge(writer, clock)
         if self.path is not None and (now or clock >= self._status_due):
-            self._status_due = clock + STATUS_INTERVAL
-            write_status(self.path, {**self._describe(writer, clock), **counts})
+            told = write_status(self.path, {**self._describe(writer, clock), **counts})
+            # Each failure is logged: rarely, as long as the disk refuses.
+            self._status_due = clock + (STATUS_INTERVAL if told else RETRY_INTERVAL)
 
     def _judge(self, writer: TakeWriter, clock: float) -> None:
         self._level = writer.meter.level_dbfs
@@ -140,16 +144,36 @@ def as_text(moment: datetime.datetime | None) -> str | None:
     return None if moment is None else moment.isoformat()
 
 
-def write_status(path: Path, status: Mapping[str, object]) -> None:
+def write_status(path: Path, status: Mapping[str, object]) -> bool:
     """Replace a status file, so that readers see the old or the new one, never half.
 
     Not flushed to the disk: it describes a running process and means nothing after a
     power cut. A failure is logged, since recording matters more.
+
+    Returns
+    -------
+    bool
+        Whether it was written.
     """
+    content = json.dumps(status, indent=1) + "\n"
     temporary = path.with_name(f".{path.name}.new")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(status, indent=1) + "\n", "utf-8")
-        temporary.replace(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_text(content, "utf-8")
+            temporary.replace(path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            _overwrite(path, content.encode())
     except OSError as error:
         logger.warning("the recorder's status cannot be written: %s", error)
+        return False
+    return True
+
+
+def _overwrite(path: Path, content: bytes) -> None:
+    """Write where the file is: a full disk has no place for another one beside it."""
+    with path.open("r+b", buffering=0) as file:
+        # In one go, and padded rather than cut: a reader meanwhile finds JSON.
+        file.write(content.ljust(os.fstat(file.fileno()).st_size))

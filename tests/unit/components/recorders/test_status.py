@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import errno
 import json
 import logging
+import pathlib
 from types import SimpleNamespace
 
 import pytest
@@ -76,3 +78,29 @@ def test_a_status_that_cannot_be_written_does_not_stop_recording(tmp_path, caplo
     (tmp_path / "file").write_text("")
     write_status(tmp_path / "file" / "recorder.json", {})
     assert "cannot be written" in caplog.text
+
+
+def test_a_disk_without_room_for_another_file_still_takes_the_status(
+    tmp_path, monkeypatch
+):
+    path = tmp_path / "recorder.json"
+    write_status(path, {"recordings": 1000, "problems": ["a long text"]})
+
+    def refuse(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pathlib.Path, "write_text", refuse)
+    assert write_status(path, {"recordings": 1})
+    assert json.loads(path.read_text()) == {"recordings": 1}
+    assert write_status(path, {"recordings": 1000, "problems": []})
+    assert json.loads(path.read_text()) == {"recordings": 1000, "problems": []}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_disk_that_refuses_the_status_fills_no_log(clock, writer, tmp_path, caplog):
+    (tmp_path / "file").write_text("")
+    report = StatusReport(Capture(SignalSource(8000)), tmp_path / "file" / "it.json")
+    for _ in range(600):  # a minute
+        clock.seconds += 0.1
+        report.tell(writer, {})
+    assert 1 <= len(caplog.records) <= 4
