@@ -9,6 +9,7 @@ let
   evaluated = lib.evalModules {
     modules = [
       ../nixos-modules/options.nix
+      ../nixos-modules/appliance/options.nix
       {
         _module.check = false;
         _module.args.pkgs = throw "an option's documentation must not depend on packages";
@@ -60,6 +61,9 @@ let
         "${title}: `${text}`"
       ];
 
+  isOfTheAppliance = option: lib.hasPrefix "services.acoupi.appliance." option.name;
+  parts = lib.partition isOfTheAppliance options;
+
   section =
     option:
     [
@@ -83,7 +87,14 @@ lib.concatStringsSep "\n" (
     ""
     "## Options"
   ]
-  ++ lib.concatMap section options
+  ++ lib.concatMap section parts.wrong
+  ++ [
+    ""
+    "## Options of the appliance"
+    ""
+    "With `nixosModules.appliance` or the image for cards ([image.md](image.md))."
+  ]
+  ++ lib.concatMap section parts.right
   ++ [
     ""
     "## `services.acoupi.celery`"

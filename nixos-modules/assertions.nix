@@ -24,9 +24,6 @@ let
 
   brokerUrl = cfg.celery.broker_url;
   isOurRedis = brokerUrl == "redis+socket://${context.redisSocket}";
-  volatile = lib.filter (it: lib.hasPrefix "/dev/shm/" it.value) (
-    context.schemas.pathsIn context.program.schema context.settings
-  );
   onePlace = (cfg.deployment.latitude == null) == (cfg.deployment.longitude == null);
 in
 {
@@ -81,13 +78,7 @@ in
           services.acoupi.settings.${key} = { _secret = "NAME"; };
           services.acoupi.credentials.NAME = "/path/of/the/file";
       '';
-    }) literals
-    ++ map (it: {
-      assertion = false;
-      message = ''
-        services.acoupi.settings.${it.key}: what is in /dev/shm goes when the services stop. Leave this setting out, or name a directory elsewhere.
-      '';
-    }) volatile;
+    }) literals;
 
     warnings = map (
       name: "services.acoupi.credentials.${name} is not used: no setting is { _secret = \"${name}\"; }."

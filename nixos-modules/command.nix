@@ -18,15 +18,23 @@ let
     set -euo pipefail
     export ACOUPI_HOME=${lib.escapeShellArg cfg.home}
 
-    case "''${1-}" in
-    start | restart)
-      exec systemctl "$1" acoupi.target
+    case "$#:''${1-}" in
+    1:start | 1:restart | 1:stop)
+      if ((EUID != 0)); then
+        echo "acoupi: the services are the system's: use sudo acoupi $1" >&2
+        exit 1
+      fi
+      services=()
+      if [[ "$1" != start ]]; then
+        # The target alone does not wait for them.
+        read -ra services < <(systemctl show --value --property=ConsistsOf acoupi.target)
+      fi
+      if [[ "$1" == stop ]]; then
+        echo "Stopped until the next boot; for good: services.acoupi.enable = false." >&2
+      fi
+      exec systemctl "$1" acoupi.target "''${services[@]}"
       ;;
-    stop)
-      echo "Stopped until the next boot; for good: services.acoupi.enable = false." >&2
-      exec systemctl stop acoupi.target
-      ;;
-    "" | -h | --help | --version | catalogue | completion)
+    0: | *:-h | *:--help | *:--version | *:catalogue | *:completion)
       exec ${acoupi} "$@"
       ;;
     esac
@@ -42,7 +50,9 @@ let
     if [[ -t 0 && -t 1 ]]; then
       terminal=--pty
     fi
-    exec systemd-run --quiet --collect --wait "$terminal" --same-dir --service-type=exec \
+    # The directory of who calls may be one that the services do not see, as /root.
+    exec systemd-run --quiet --collect --wait "$terminal" --service-type=exec \
+      --property=WorkingDirectory=-"$PWD" \
       --slice=acoupi.slice --uid=${lib.escapeShellArg cfg.user} --gid=${lib.escapeShellArg cfg.group} \
       --setenv=ACOUPI_HOME --setenv=PYTHONDONTWRITEBYTECODE=1 --setenv=TERM="''${TERM-dumb}" \
       ${

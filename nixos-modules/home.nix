@@ -30,6 +30,7 @@ let
           --python ${python}/bin/python3 \
           --managed-by "NixOS (services.acoupi in the system's configuration)" \
           --key-prefix services.acoupi.settings \
+          --celery-key-prefix services.acoupi.celery \
           --refuse-literal-secrets
         acoupi catalogue ${lib.escapeShellArg cfg.program} >now.json
         python3 ${./compare-catalogues.py} ${context.catalogueFile} now.json
@@ -55,12 +56,10 @@ let
     [[ ! -L config/managed ]] || rm config/managed
     if [[ -L config/name || ! -e config/name ]]; then
       find bin config app.py -type l -delete 2>/dev/null || true
+      # What is there is kept by the setup.
+      install -m 0600 ${celeryFile} config/celery.json
       ${python}/bin/acoupi setup --no-prompt --program ${lib.escapeShellArg cfg.program} \
-        --config ${settingsFile} ${
-          lib.optionalString (
-            context.celery.broker_url or null != null
-          ) "--broker-url ${lib.escapeShellArg context.celery.broker_url}"
-        }
+        --config ${settingsFile}
     elif ! grep -qF ${python}/bin/ bin/acoupi-beat.sh; then
       ${python}/bin/acoupi setup --no-prompt --program "$(<config/name)" \
         --config config/program.json ||

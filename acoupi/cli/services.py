@@ -33,8 +33,9 @@ def stop() -> None:
     """
     from acoupi.system import stop_program
 
-    stop_program()
-    click.echo("Stopped; it will not start at boot.")
+    warnings = stop_program()
+    _warn(warnings)
+    click.echo("Stopped." if warnings else "Stopped; it will not start at boot.")
 
 
 @click.command()

@@ -66,6 +66,10 @@ def start_program(
     """
     settings = settings or Settings()
     manager = manager or ServiceManager()
+    if settings.managed_by is not None:
+        _require_control(settings, manager, "start")
+        manager.call("start", TARGET)
+        return []
     warnings = _enable(settings, manager)
     manager.call("start", TARGET)
     return warnings
@@ -73,8 +77,13 @@ def start_program(
 
 def stop_program(
     settings: Settings | None = None, manager: ServiceManager | None = None
-) -> None:
+) -> list[str]:
     """Stop the sensor's services, now and at the next boots.
+
+    Returns
+    -------
+    list of str
+        Warnings: services that the system declares are started at the next boot.
 
     Raises
     ------
@@ -83,6 +92,14 @@ def stop_program(
     """
     settings = settings or Settings()
     manager = manager or ServiceManager()
+    if settings.managed_by is not None:
+        _require_control(settings, manager, "stop")
+        manager.call("stop", TARGET, *_declared_services(manager))
+        warning = (
+            "it will start at the next boot, because its services are managed by "
+            f"{settings.managed_by or 'something else'}: change it there"
+        )
+        return [warning]
     manager.require(settings)
     if not (manager.unit_dir / TARGET).exists():
         raise ServiceError(
@@ -91,6 +108,7 @@ def stop_program(
     _require_own(settings, manager)
     manager.call("disable", TARGET)
     manager.call("stop", TARGET, *_own_services(settings, manager))
+    return []
 
 
 def restart_program(
@@ -110,9 +128,29 @@ def restart_program(
     """
     settings = settings or Settings()
     manager = manager or ServiceManager()
+    if settings.managed_by is not None:
+        _require_control(settings, manager, "restart")
+        manager.call("restart", TARGET, *_declared_services(manager))
+        return []
     warnings = _enable(settings, manager)
     manager.call("restart", TARGET, *_own_services(settings, manager))
     return warnings
+
+
+def _require_control(settings: Settings, manager: ServiceManager, action: str) -> None:
+    """Raise an error when the services that the system declares are not ours to use."""
+    manager.require(settings)
+    if not manager.system:
+        raise ServiceError(
+            f"the services of {settings.home} are the system's, managed by "
+            f"{settings.managed_by or 'something else'}: use `sudo acoupi {action}`"
+        )
+
+
+def _declared_services(manager: ServiceManager) -> list[str]:
+    """Return what is part of the target, for systemctl to wait for each."""
+    shown = manager.call("show", "--value", "--property=ConsistsOf", TARGET)
+    return sorted(shown.split())
 
 
 def _enable(settings: Settings, manager: ServiceManager) -> list[str]:

@@ -25,7 +25,6 @@ rec {
     ProtectKernelTunables = true;
     ProtectProc = "invisible";
     ProtectSystem = "strict";
-    RemoveIPC = true;
     RestrictAddressFamilies = [ "AF_UNIX" ];
     RestrictNamespaces = true;
     RestrictRealtime = true;

@@ -95,6 +95,8 @@ rec {
     Type = "notify";
     NotifyAccess = "main";
     WatchdogSec = 60;
+    # What hangs gets little time to say where before it is replaced.
+    TimeoutAbortSec = 5;
     TimeoutStartSec = 600;
     Restart = "always";
     RestartSec = 5;

@@ -78,7 +78,6 @@ let
       redis.createLocally = false;
       celery.broker_url = "redis://user:word@queue.example.org";
     };
-    volatile-audio.settings.paths.tmp_audio = "/dev/shm/audio";
     unused-secret.credentials.mqtt = "/var/lib/secrets/mqtt";
     # --- errors
     wrong-type.settings.microphone.samplerate = "loud";

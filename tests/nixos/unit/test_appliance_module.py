@@ -2,56 +2,29 @@
 
 from __future__ import annotations
 
-import functools
 import json
-import os
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
 EXPRESSION = Path(__file__).with_name("appliance.nix")
-TREE = os.environ.get("NIXPKGS_TREE")
 
 pytestmark = [
     pytest.mark.skipif(
         shutil.which("nix-instantiate") is None, reason="nix-instantiate is missing"
     ),
-    pytest.mark.skipif(
-        not TREE,
-        reason="NIXPKGS_TREE names no nixpkgs tree: not evaluated",
-    ),
+    pytest.mark.nixpkgs,
     pytest.mark.timeout(300),
 ]
 
 
-@pytest.fixture(scope="module")
-def evaluate(tmp_path_factory):
+@pytest.fixture(scope="session")
+def evaluate(instantiate):
     """Return a function that evaluates an attribute of appliance.nix."""
-    state = tmp_path_factory.mktemp("nix")
-    environment = {
-        **os.environ,
-        "NIX_STORE_DIR": str(state / "store"),
-        "NIX_STATE_DIR": str(state / "var"),
-        "NIX_LOG_DIR": str(state / "log"),
-        "NIX_CONF_DIR": str(state / "etc"),
-        "HOME": str(state),
-    }
 
-    @functools.cache
     def run(attribute: str):
-        done = subprocess.run(
-            [
-                "nix-instantiate",
-                *("--eval", "--strict", "--json", "--read-write-mode"),
-                *("--arg", "tree", str(TREE), str(EXPRESSION), "-A", attribute),
-            ],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = instantiate(EXPRESSION, attribute)
         assert done.returncode == 0, done.stderr[-3000:]
         return json.loads(done.stdout)
 

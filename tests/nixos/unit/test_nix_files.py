@@ -27,45 +27,6 @@ def nix_files() -> list[Path]:
     return sorted([ROOT / "flake.nix", *found])
 
 
-@pytest.fixture(scope="session")
-def nix(tmp_path_factory):
-    """Return a function that runs nix-instantiate with a state of its own."""
-    state = tmp_path_factory.mktemp("nix")
-    environment = {
-        **os.environ,
-        "NIX_STORE_DIR": str(state / "store"),
-        "NIX_STATE_DIR": str(state / "var"),
-        "NIX_LOG_DIR": str(state / "log"),
-        "NIX_CONF_DIR": str(state / "etc"),
-        "HOME": str(state),
-    }
-
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            ["nix-instantiate", *arguments],
-            cwd=ROOT,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
-
-    return run
-
-
-@pytest.fixture(scope="session")
-def evaluate(nix):
-    """Return a function that evaluates an expression to plain data."""
-
-    def run(expression: str):
-        done = nix("--eval", "--strict", "--json", "--expr", expression)
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
-
-    return run
-
-
 def literal(value: object) -> str:
     """Write data as a Nix expression."""
     text = json.dumps(json.dumps(value)).replace("${", "\\${")

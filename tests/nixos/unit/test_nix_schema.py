@@ -5,9 +5,7 @@ from __future__ import annotations
 import datetime
 import enum
 import json
-import os
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -86,42 +84,24 @@ VALUES = [
 
 
 @pytest.fixture(scope="session")
-def evaluate(tmp_path_factory):
-    state = tmp_path_factory.mktemp("nix")
-    environment = {
-        **os.environ,
-        "NIX_STORE_DIR": str(state / "store"),
-        "NIX_STATE_DIR": str(state / "var"),
-        "NIX_LOG_DIR": str(state / "log"),
-        "NIX_CONF_DIR": str(state / "etc"),
-        "HOME": str(state),
-    }
+def understand(evaluate, tmp_path_factory):
+    """Return a function that evaluates an expression about `schemas` and `given`."""
+    given = tmp_path_factory.mktemp("given") / "given.json"
 
     def run(body: str, **values: object):
-        given = state / "given.json"
         given.write_text(json.dumps(values))
-        expression = (
+        return evaluate(
             f"let given = builtins.fromJSON (builtins.readFile {given});"
             f" schemas = import {SCHEMA}; in {body}"
         )
-        done = subprocess.run(
-            ["nix-instantiate", "--eval", "--strict", "--json", "--expr", expression],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
 
     return run
 
 
 @pytest.fixture(scope="session")
-def verdicts(evaluate):
+def verdicts(understand):
     """Whether Nix accepts each of VALUES, by name of the setting."""
-    return evaluate(
+    return understand(
         "builtins.mapAttrs (_: it: map (schemas.accepts (schemas.classify given.schema"
         " it)) given.values) given.schema.properties",
         schema=Every.model_json_schema(),
@@ -159,8 +139,8 @@ def test_no_type_is_stricter_than_pydantic(verdicts, name):
         ("many", {}),
     ],
 )
-def test_a_plain_mistake_is_refused_before_the_build(evaluate, name, value):
-    accepted = evaluate(
+def test_a_plain_mistake_is_refused_before_the_build(understand, name, value):
+    accepted = understand(
         f"schemas.accepts ({SETTING}) given.value",
         schema=Every.model_json_schema(),
         name=name,
@@ -169,8 +149,8 @@ def test_a_plain_mistake_is_refused_before_the_build(evaluate, name, value):
     assert accepted is False
 
 
-def test_a_reference_to_a_credential_stands_for_any_value(evaluate):
-    accepted = evaluate(
+def test_a_reference_to_a_credential_stands_for_any_value(understand):
+    accepted = understand(
         "builtins.mapAttrs (_: it: schemas.accepts (schemas.classify given.schema it)"
         ' { _secret = "x"; }) given.schema.properties',
         schema=Every.model_json_schema(),
@@ -178,8 +158,8 @@ def test_a_reference_to_a_credential_stands_for_any_value(evaluate):
     assert set(accepted.values()) == {True}
 
 
-def test_what_was_left_open_is_left_to_the_program(evaluate):
-    pruned = evaluate(
+def test_what_was_left_open_is_left_to_the_program(understand):
+    pruned = understand(
         "let root = given.schema; in"
         " schemas.prune root (schemas.classify root root) given.value",
         schema=Every.model_json_schema(),
@@ -193,8 +173,8 @@ def test_what_was_left_open_is_left_to_the_program(evaluate):
     assert pruned == {"day": None, "always": {"host": "h"}, "x": 1}
 
 
-def test_paths_are_found_with_their_keys(evaluate):
-    found = evaluate(
+def test_paths_are_found_with_their_keys(understand):
+    found = understand(
         "schemas.pathsIn given.schema given.value",
         schema=Every.model_json_schema(),
         value={"place": "/data/x", "open_path": "relative", "name": "/not/a/path"},
@@ -213,8 +193,8 @@ def test_paths_are_found_with_their_keys(evaluate):
         ("since", 'time of day, as in "06:30:00"'),
     ],
 )
-def test_types_are_described_in_words(evaluate, name, words):
-    described = evaluate(
+def test_types_are_described_in_words(understand, name, words):
+    described = understand(
         f"schemas.describe ({SETTING})",
         schema=Every.model_json_schema(),
         name=name,

@@ -32,6 +32,10 @@ start | restart) echo active >"$directory/state" ;;
 stop) echo inactive >"$directory/state" ;;
 is-active) cat "$directory/state" 2>/dev/null || echo inactive ;;
 show)
+    if [[ "$2" == --value ]]; then
+        echo "acoupi-worker-x.service acoupi-beat.service"
+        exit
+    fi
     shift 2
     for unit in "$@"; do
         printf 'Id=%s\\nActiveState=%s\\n' "$unit" "$(cat "$directory/state")"
@@ -185,6 +189,40 @@ def test_a_stopped_sensor_of_another_home_gives_way(
     setup_program(other, "acoupi.programs.default")
     start_program(other, manager)
     assert str(other.home) in (manager.unit_dir / "acoupi.target").read_text()
+
+
+@pytest.fixture
+def managed(settings):
+    """A home whose services the system declares."""
+    settings.managed_file.write_text("NixOS (services.acoupi)\n")
+    return settings
+
+
+def test_services_that_the_system_declares_are_started_and_left_as_they_are(
+    managed, machine
+):
+    manager = ServiceManager(system=True)
+    assert start_program(managed, manager) == []
+    assert restart_program(managed, manager) == []
+    (warning,) = stop_program(managed, manager)
+    assert "next boot" in warning
+    assert "NixOS (services.acoupi)" in warning
+    services = "acoupi-beat.service acoupi-worker-x.service"
+    assert [call for call in calls(machine) if not call.startswith("show")] == [
+        "start acoupi.target",
+        f"restart acoupi.target {services}",
+        f"stop acoupi.target {services}",
+    ]
+    assert not manager.unit_dir.exists()
+
+
+def test_services_that_the_system_declares_are_roots(managed, machine):
+    manager = ServiceManager(system=False)
+    for action in (start_program, stop_program, restart_program):
+        with pytest.raises(ServiceError, match="sudo acoupi") as caught:
+            action(managed, manager)
+        assert "NixOS (services.acoupi)" in str(caught.value)
+    assert calls(machine) == []
 
 
 def test_without_systemd_the_other_ways_are_named(settings, monkeypatch, tmp_path):
