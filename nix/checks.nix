@@ -30,7 +30,10 @@ let
 
   # Every program that ships, by name.
   sensors = lib.mapAttrs' (
-    module: _: lib.nameValuePair (lib.last (lib.splitString "." module)) (sensor { program = module; })
+    module: _:
+    lib.nameValuePair (lib.last (lib.splitString "." module)) (sensor {
+      program = module;
+    })
   ) catalogue.programs;
 
   units =
@@ -91,14 +94,12 @@ in
     touch "$out"
   '';
 
-  catalogue-is-current =
-    pkgs.runCommand "catalogue-is-current" { nativeBuildInputs = [ python ]; }
-      ''
-        export HOME="$TMPDIR"
-        acoupi catalogue >now.json
-        python3 ${../nixos-modules/compare-catalogues.py} ${../nixos-modules/catalogue.json} now.json
-        touch "$out"
-      '';
+  catalogue-is-current = pkgs.runCommand "catalogue-is-current" { nativeBuildInputs = [ python ]; } ''
+    export HOME="$TMPDIR"
+    acoupi catalogue >now.json
+    python3 ${../nixos-modules/compare-catalogues.py} ${../nixos-modules/catalogue.json} now.json
+    touch "$out"
+  '';
 
   # Confined, by systemd's own count: 0.6 for the recorder, 1.5 for the others.
   units-are-confined =

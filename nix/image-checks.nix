@@ -9,10 +9,12 @@ let
   image = name: self.nixosConfigurations.${name}.config.system.build.sdImage;
 in
 {
-  appliance-scripts = pkgs.runCommand "appliance-scripts" { nativeBuildInputs = [ pkgs.shellcheck ]; } ''
-    shellcheck ${../nixos-modules}/*/*.sh
-    touch "$out"
-  '';
+  appliance-scripts =
+    pkgs.runCommand "appliance-scripts" { nativeBuildInputs = [ pkgs.shellcheck ]; }
+      ''
+        shellcheck ${../nixos-modules}/*/*.sh
+        touch "$out"
+      '';
 }
 // lib.optionalAttrs (pkgs.stdenv.hostPlatform.system == "aarch64-linux") {
   image-is-reproducible = pkgs.runCommand "image-is-reproducible" { } ''

@@ -13,7 +13,8 @@ let
   inherit (builtins.fromTOML (builtins.readFile ../pyproject.toml)) project;
 
   # "celery[redis]>=5.4,<6" -> python.pkgs.celery
-  packageOf = requirement: python.pkgs.${builtins.head (builtins.match "([A-Za-z0-9_.-]+).*" requirement)};
+  packageOf =
+    requirement: python.pkgs.${builtins.head (builtins.match "([A-Za-z0-9_.-]+).*" requirement)};
 
   # Only these: an edit of the documentation builds nothing anew.
   files = [

@@ -55,9 +55,7 @@ let
       --property=WorkingDirectory=-"$PWD" \
       --slice=acoupi.slice --uid=${lib.escapeShellArg cfg.user} --gid=${lib.escapeShellArg cfg.group} \
       --setenv=ACOUPI_HOME --setenv=PYTHONDONTWRITEBYTECODE=1 --setenv=TERM="''${TERM-dumb}" \
-      ${
-        lib.optionalString cfg.redis.createLocally "--property=SupplementaryGroups=redis-acoupi"
-      } ${credentials} \
+      ${lib.optionalString cfg.redis.createLocally "--property=SupplementaryGroups=redis-acoupi"} ${credentials} \
       ${acoupi} "$@"
   '';
 in

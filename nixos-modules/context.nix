@@ -73,8 +73,7 @@ rec {
   writable =
     let
       isRead = key: lib.hasSuffix "_file" key || lib.hasSuffix "source_path" key;
-      directory =
-        path: if lib.hasInfix "." (baseNameOf path) then dirOf path else path;
+      directory = path: if lib.hasInfix "." (baseNameOf path) then dirOf path else path;
       found = map (it: directory it.value) (
         lib.filter (it: !isRead it.key) (schemas.pathsIn program.schema settings)
       );

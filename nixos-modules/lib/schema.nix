@@ -42,7 +42,12 @@ rec {
         only
         // {
           nullable = only.nullable || builtins.length others < builtins.length members;
-          schema = only.schema // removeAttrs schema [ "anyOf" "oneOf" ];
+          schema =
+            only.schema
+            // removeAttrs schema [
+              "anyOf"
+              "oneOf"
+            ];
         }
       else
         {
@@ -176,9 +181,7 @@ rec {
         inherit (setting.schema) properties;
         keep =
           name:
-          value.${name} != null
-          || !(properties ? ${name})
-          || (classify root properties.${name}).nullable;
+          value.${name} != null || !(properties ? ${name}) || (classify root properties.${name}).nullable;
         kept = builtins.filter keep (builtins.attrNames value);
       in
       builtins.listToAttrs (
@@ -211,9 +214,7 @@ rec {
             ) (builtins.attrNames it)
           )
         else if
-          (setting.schema.format or "") == "path"
-          && builtins.isString it
-          && builtins.substring 0 1 it == "/"
+          (setting.schema.format or "") == "path" && builtins.isString it && builtins.substring 0 1 it == "/"
         then
           [
             {

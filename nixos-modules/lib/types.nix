@@ -83,7 +83,8 @@ in
     name = "placeOnSensor";
     description = "absolute path on the sensor, as a string and outside the Nix store";
     descriptionClass = "noun";
-    check = value: lib.isString value && lib.hasPrefix "/" value && !lib.hasPrefix builtins.storeDir value;
+    check =
+      value: lib.isString value && lib.hasPrefix "/" value && !lib.hasPrefix builtins.storeDir value;
     merge = lib.mergeEqualOption;
   };
 }

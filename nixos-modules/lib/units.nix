@@ -111,9 +111,7 @@ rec {
   beat =
     context:
     let
-      confined = hardening.relaxedBy (
-        if isLocalBroker context.broker then [ ] else [ "network" ]
-      );
+      confined = hardening.relaxedBy (if isLocalBroker context.broker then [ ] else [ "network" ]);
     in
     common context
     // {

@@ -35,7 +35,8 @@
 
       # `nix flake check` validates every sensor's settings before any is touched.
       checks.x86_64-linux = lib.mapAttrs (
-        _: sensor: (sensor.extendModules {
+        _: sensor:
+        (sensor.extendModules {
           modules = [ { nixpkgs.hostPlatform = lib.mkForce "x86_64-linux"; } ];
         }).config.services.acoupi.rendered
       ) sensors;

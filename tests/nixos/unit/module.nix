@@ -1,5 +1,8 @@
 # Sensors to evaluate with a nixpkgs tree, and what is looked at in each.
-{ tree, system ? "x86_64-linux" }:
+{
+  tree,
+  system ? "x86_64-linux",
+}:
 let
   pkgs = import tree { inherit system; };
   inherit (pkgs) lib;
@@ -115,9 +118,7 @@ let
         ) it.serviceConfig;
       }) (ours config.systemd.services);
       target = config.systemd.targets.acoupi.wantedBy;
-      mounts = map (it: it.options) (
-        lib.filter (it: it.where == "/run/acoupi") config.systemd.mounts
-      );
+      mounts = map (it: it.options) (lib.filter (it: it.where == "/run/acoupi") config.systemd.mounts);
       users = lib.attrNames (ours config.users.users);
       redis = {
         inherit (config.services.redis.servers.acoupi or { port = null; }) port;
