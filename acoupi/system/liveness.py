@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from acoupi.system.systemctl import ServiceError, ServiceManager, home_in_unit
+from acoupi.system.units import TARGET
 
 if TYPE_CHECKING:
     from acoupi.system.settings import Settings
@@ -79,11 +80,12 @@ def _services(settings: Settings, manager: ServiceManager) -> Liveness | None:
         for unit in manager.unit_dir.glob("acoupi-*.service")
         if home_in_unit(unit) == str(settings.home)
     )
-    if not units:
-        return None
     try:
-        shown = manager.show(units)
+        units = units or _declared(settings, manager)
+        shown = manager.show(units) if units else {}
     except ServiceError:
+        return None
+    if not units:
         return None
     states = []
     for unit in units:
@@ -99,6 +101,16 @@ def _services(settings: Settings, manager: ServiceManager) -> Liveness | None:
             )
         )
     return Liveness("systemd" if manager.system else "systemd-user", tuple(states))
+
+
+def _declared(settings: Settings, manager: ServiceManager) -> list[str]:
+    """Return the services of the home that somebody else wrote, as NixOS does."""
+    names = manager.call("show", "--value", "--property=ConsistsOf", TARGET).split()
+    if not names:
+        return []
+    found = manager.show(names)
+    home = str(settings.home)
+    return sorted(it for it in found if found[it].get("WorkingDirectory") == home)
 
 
 def _state_of(active: str, sub: str) -> str:

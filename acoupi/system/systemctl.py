@@ -101,8 +101,11 @@ class ServiceManager:
         return done.stdout
 
     def show(self, units: Sequence[str]) -> dict[str, dict[str, str]]:
-        """Return state, process and restarts of units by name."""
-        properties = "Id,ActiveState,SubState,MainPID,NRestarts,ActiveEnterTimestamp"
+        """Return state, process, restarts and home of units by name."""
+        properties = (
+            "Id,ActiveState,SubState,MainPID,NRestarts,ActiveEnterTimestamp,"
+            "WorkingDirectory"
+        )
         text = self.call("show", f"--property={properties}", *units)
         found: dict[str, dict[str, str]] = {}
         for block in text.strip().split("\n\n"):

@@ -14,10 +14,15 @@ let
   # schedule, is as well as one that records.
   recording = pkgs.writeShellScript "acoupi-is-recording" ''
     export ACOUPI_HOME=${lib.escapeShellArg acoupi.home} PYTHONDONTWRITEBYTECODE=1
-    ${pkgs.util-linux}/bin/runuser -u ${acoupi.user} -- \
+    ${pkgs.util-linux}/bin/setpriv --reuid=${acoupi.user} --regid=${acoupi.group} --init-groups \
       ${context.python}/bin/acoupi status --json |
-      ${pkgs.jq}/bin/jq -e \
-      '.recorder.current and (.recorder.capturing or .recorder.waiting_on_purpose)' >/dev/null
+      ${context.python}/bin/python3 -c '
+    import json, sys
+    recorder = json.load(sys.stdin)["recorder"] or {"current": False}
+    sys.exit(not (
+        recorder["current"]
+        and (recorder["capturing"] or recorder["waiting_on_purpose"])
+    ))'
   '';
 
   environment = {

@@ -50,10 +50,20 @@ def chirps(tmp_path):
 
 
 @pytest.fixture
-def booted(system, request):
+def watched(request):
+    """Tell of which machine a failure of this test is to show the state."""
+
+    def watch(found):
+        request.node.stash[MACHINE] = found
+        return found
+
+    return watch
+
+
+@pytest.fixture
+def booted(system, watched):
     """A machine that runs, without a sensor."""
-    booted = machine.NspawnMachine("sensor", system)
-    request.node.stash[MACHINE] = booted
+    booted = watched(machine.NspawnMachine("sensor", system))
     try:
         booted.start()
         yield booted

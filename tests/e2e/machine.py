@@ -257,7 +257,7 @@ exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin TERM=dumb \\
             raise MachineError(f"{self.name} does not run")
         environment = [
             *("env", "-i", "HOME=/root", "LANG=C.UTF-8", "TERM=dumb", "USER=root"),
-            f"PATH={VENV}/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin",
+            f"PATH=/usr/local/bin:{VENV}/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         ]
         process = subprocess.Popen(
             [
@@ -298,10 +298,14 @@ exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin TERM=dumb \\
                 found[file.parent.name] = [int(it) for it in file.read_text().split()]
         return found
 
+    def inside(self, path: str) -> Path:
+        """Return where a file of the machine, which runs, is seen from here."""
+        # Through the machine's own view, since an overlay is not to be written below.
+        return Path(f"/proc/{self._first}/root") / path.lstrip("/")
+
     def copy_from_host(self, source: str, target: str) -> None:
         """Copy a file or directory, as `Machine.copy_from_host`."""
-        # Through the machine's own view, since an overlay is not to be written below.
-        inside = Path(f"/proc/{self._first}/root") / target.lstrip("/")
+        inside = self.inside(target)
         inside.parent.mkdir(parents=True, exist_ok=True)
         if Path(source).is_dir():
             shutil.copytree(source, inside, dirs_exist_ok=True)
@@ -310,7 +314,7 @@ exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin TERM=dumb \\
 
     def copy_to_host(self, source: str, target: str) -> None:
         """Copy a file or directory out of the machine."""
-        inside = Path(f"/proc/{self._first}/root") / source.lstrip("/")
+        inside = self.inside(source)
         if inside.is_dir():
             shutil.copytree(inside, target, dirs_exist_ok=True)
         else:
