@@ -34,6 +34,7 @@ _COMMANDS = {
     "status": ("status:status", "Show what the sensor is doing."),
     "check": ("status:check", "Check that the configured sensor can work."),
     "metrics": ("metrics:metrics", "Print the sensor's figures, for monitoring."),
+    "doctor": ("doctor:doctor", "Say what is wrong with the sensor, and the remedy."),
     "config": ("config:config", "Show and change the configuration."),
     "deployment": ("deployment:deployment", "Start and end deployments."),
     "task": ("task:task", "List tasks, or run one now."),

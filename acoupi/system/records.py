@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["read_messages", "read_recordings"]
+__all__ = ["read_messages", "read_recordings", "reading"]
 
 _WAIT = 0.5
 """Seconds to wait for a lock: a status comes late rather than never."""
@@ -44,7 +44,7 @@ def read_recordings(path: Path) -> dict[str, Any] | None:
     sqlite3.Error
         When the file is not a store of ours, or is damaged.
     """
-    with _reading(path) as connection:
+    with reading(path) as connection:
         if connection is None:
             return None
         one = _Reader(connection)
@@ -84,7 +84,7 @@ def read_messages(path: Path) -> dict[str, dict[str, int]] | None:
         "SELECT destination, state, count(*) FROM delivery GROUP BY 1, 2 "
         "UNION ALL SELECT destination, state, count FROM delivery_total"
     )
-    with _reading(path) as connection:
+    with reading(path) as connection:
         if connection is None:
             return None
         found: dict[str, dict[str, int]] = {}
@@ -106,7 +106,11 @@ class _Reader:
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[sqlite3.Connection | None]:
+def reading(path: Path) -> Iterator[sqlite3.Connection | None]:
+    """Open a database for reading, without leaving anything beside it.
+
+    Yields None when there is none yet.
+    """
     if not path.is_file() or path.stat().st_size == 0:
         yield None
         return
