@@ -147,6 +147,7 @@ class SqliteMessageStore(MessageStore):
         limit: int = 100,
         newest_first: bool = False,
         now: datetime.datetime | None = None,
+        after: int = 0,
     ) -> list[data.Message]:
         """Return messages that may be tried now for one destination.
 
@@ -163,6 +164,8 @@ class SqliteMessageStore(MessageStore):
             Whether to begin with the messages stored last.
         now
             The current time when not given.
+        after
+            Only messages stored after this `position`.
         """
         moment = to_text(now or data.utc_now())
         order = "DESC" if newest_first else "ASC"
@@ -172,12 +175,21 @@ class SqliteMessageStore(MessageStore):
                 connection.execute(
                     "SELECT id, content, created_on FROM delivery "  # noqa: S608  a constant
                     "INNER JOIN message ON message.number = delivery.message "
-                    "WHERE destination = ? AND state = 'waiting' AND "
+                    "WHERE destination = ? AND state = 'waiting' "
+                    "AND delivery.message > ? AND "
                     "(retry_on IS NULL OR retry_on <= ? OR tried_on > ?) "
                     f"ORDER BY delivery.message {order} LIMIT ?",
-                    (destination, moment, moment, limit),
+                    (destination, after, moment, moment, limit),
                 )
             )
+
+    def position(self) -> int:
+        """Return the place of the message stored last; later ones are after it."""
+        with self.database.reading() as connection:
+            (newest,) = connection.execute(
+                "SELECT coalesce(max(number), 0) FROM message"
+            ).fetchone()
+        return int(newest)
 
     def attempts(self, message: data.Message, destination: str) -> int:
         """Return how often delivering the message to the destination has failed."""

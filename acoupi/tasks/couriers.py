@@ -90,6 +90,11 @@ class Courier:
         self.stopped = False
         """Whether the destination is to be left alone for the rest of this run."""
         self.busy_since: float | None = None
+        self.backlog_ends: int | None = None
+        """While a run is too short for all that waits: the position of the last message
+        of the backlog. What was stored since has a share of every run."""
+        self.turns = 0
+        """How often messages were handed over while there was a backlog."""
         self._done = done
         self._batch = 1
         self._send_many: Any = getattr(messenger, "send_messages", None)

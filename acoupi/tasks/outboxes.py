@@ -26,8 +26,12 @@ class Outbox(Protocol):
         limit: int,
         *,
         newest_first: bool = False,
+        after: int = 0,
     ) -> Sequence[data.Message]:
-        """Return the messages to be tried next, in order."""
+        """Return the messages to be tried next, in order.
+
+        ``after`` is only given to a store that has a `position`.
+        """
 
     def mark_sent(
         self, message: data.Message, destination: str, response: data.Response
@@ -70,7 +74,12 @@ class PlainOutbox:
         self._parked &= known
 
     def due(
-        self, destination: str, limit: int, *, newest_first: bool = False
+        self,
+        destination: str,
+        limit: int,
+        *,
+        newest_first: bool = False,
+        after: int = 0,  # noqa: ARG002 - the store numbers nothing
     ) -> Sequence[data.Message]:
         """Return the messages to be tried next, in order."""
         settled = self._settled[destination]

@@ -26,6 +26,9 @@ _GRACE = 30.0
 
 _PROBE_DEPTH = 11
 
+_NEWS_EVERY = 4
+"""Of so many portions, one is of news while there is a backlog."""
+
 
 def generate_send_messages_task(
     message_store: types.MessageStore,
@@ -44,6 +47,10 @@ def generate_send_messages_task(
     alone for a while, longer from failure to failure; a message that is refused is
     tried again later, and parked when it is refused again and again while others are
     accepted (see `acoupi.components.delivery`).
+
+    A backlog that one run is too short for goes in order, oldest first, and what is
+    stored meanwhile goes in order beside it: news after an outage need not wait for
+    days until all that was missed has arrived.
 
     Parameters
     ----------
@@ -151,19 +158,46 @@ class _Sender:
 
     def _hand_over(self, courier: Courier) -> None:
         now = time.monotonic()
-        if courier.stopped or now >= self.ends or not courier.state.ready(now):
+        if courier.stopped or not courier.state.ready(now):
             return
         size = courier.batch_size()
         if self.max_messages is not None:
             size = min(size, self.max_messages - courier.attempts)
-        if size <= 0:
+        if size <= 0 or now >= self.ends:
+            self._note_backlog(courier)
             return
-        if messages := self._due(courier, size):
+        messages = self._due_news(courier, size) or self._due(courier, size)
+        if messages:
             courier.carry(Purpose.DELIVER, messages)
+        else:
+            courier.backlog_ends = None
 
-    def _due(self, courier: Courier, size: int) -> list[data.Message]:
+    def _note_backlog(self, courier: Courier) -> None:
+        """Take note, once, that a run was too short for all that waits."""
+        position = getattr(self.outbox, "position", None)
+        if position is None or self.newest_first or courier.backlog_ends is not None:
+            return
+        if self._due(courier, 1):
+            courier.backlog_ends = position()
+
+    def _due_news(self, courier: Courier, size: int) -> list[data.Message]:
+        """Return what was stored since the backlog began, when it is its turn."""
+        if courier.backlog_ends is None:
+            return []
+        turn, courier.turns = courier.turns, courier.turns + 1
+        if turn % _NEWS_EVERY:
+            return []
+        return self._due(courier, size, after=courier.backlog_ends)
+
+    def _due(
+        self, courier: Courier, size: int, after: int | None = None
+    ) -> list[data.Message]:
+        only = {} if after is None else {"after": after}
         messages = self.outbox.due(
-            courier.name, size + len(courier.tried), newest_first=self.newest_first
+            courier.name,
+            size + len(courier.tried),
+            newest_first=self.newest_first,
+            **only,
         )
         return [m for m in messages if m.id not in courier.tried][:size]
 

@@ -8,58 +8,21 @@ import threading
 import time
 
 import pytest
+from deliveries import EAGER, bodies, fill, waiting
 
 from acoupi import data
-from acoupi.components import HTTPConfig, HTTPMessenger, SqliteMessageStore
 from acoupi.components.delivery import RetryPolicy
 from acoupi.errors import AcoupiError
 from acoupi.tasks import generate_send_messages_task
 from acoupi.testing import FakeMessenger, HTTPSink, free_port, wait_until
 
 SUCCESS, FAILED, ERROR, TIMEOUT = data.ResponseStatus
-EAGER = RetryPolicy(first_delay=0, longest_delay=0)
 CANARY = "c4n4ry-d0-n0t-sh0w"
 
 
 @pytest.fixture
-def outbox(tmp_path):
-    return SqliteMessageStore(tmp_path / "messages.db")
-
-
-@pytest.fixture
-def sink():
-    with HTTPSink() as sink:
-        yield sink
-
-
-@pytest.fixture
-def messenger_to():
-    made = []
-
-    def make(url, **settings):
-        config = HTTPConfig(base_url=url, **{"timeout": 2, **settings})
-        made.append(HTTPMessenger.from_config(config))
-        return made[-1]
-
-    yield make
-    for messenger in made:
-        messenger.close()
-
-
-def fill(outbox, count, first=0):
-    messages = [data.Message(content=f"{n}") for n in range(first, first + count)]
-    with outbox.database.transaction():
-        for message in messages:
-            outbox.store_message(message)
-    return messages
-
-
-def bodies(requests):
-    return [request.body.decode() for request in requests]
-
-
-def waiting(outbox, destination="http"):
-    return outbox.counts()[destination].waiting
+def messenger_to(http_messenger_to):
+    return http_messenger_to
 
 
 def test_messages_arrive_with_content_type_and_id(sink, messenger_to):
@@ -143,7 +106,7 @@ def test_server_down_then_up(messenger_to, outbox):
 
     for _ in range(8):
         task()
-    assert waiting(outbox) == 20
+    assert waiting(outbox, "http") == 20
     assert len(other.delivered) == 20
     with pytest.raises(AcoupiError, match="refused"):
         messenger.check()
@@ -151,7 +114,7 @@ def test_server_down_then_up(messenger_to, outbox):
     with sink:
         task()
     assert bodies(sink.accepted) == [str(n) for n in range(20)]
-    assert waiting(outbox) == 0
+    assert waiting(outbox, "http") == 0
 
 
 @pytest.mark.parametrize("status", [401, 403, 407])
@@ -173,7 +136,7 @@ def test_refused_login_never_counts_as_sent_and_shows_no_secret(
             messenger.check()
     assert outbox.counts()["http"].sent == 0
     assert outbox.counts()["http"].parked == 0
-    assert waiting(outbox) == 5
+    assert waiting(outbox, "http") == 5
     shown = [caplog.text, repr(messenger), repr(response), str(caught.value)]
     shown += [outbox.path.read_bytes().decode(errors="replace")]
     shown += [
@@ -207,12 +170,12 @@ def test_a_mute_or_dripping_server_costs_a_bounded_time_and_no_message(
     assert time.monotonic() - began < 2 * 3 * timeout + 2
 
     assert outbox.counts()["http"].sent == 0
-    assert waiting(outbox) == 5
+    assert waiting(outbox, "http") == 5
     assert len(other.delivered) == 5
     sink.manner = "answer"
     task()
     assert bodies(sink.accepted) == list("01234")
-    assert waiting(outbox) == 0
+    assert waiting(outbox, "http") == 0
 
 
 def test_how_a_mute_server_is_reported(sink, messenger_to):
@@ -249,7 +212,7 @@ def test_a_server_that_dies_half_way_loses_and_swaps_nothing(
     sink.manner = "answer"
     task()
     assert bodies(sink.accepted) == [str(n) for n in range(10)]
-    assert waiting(outbox) == 0
+    assert waiting(outbox, "http") == 0
     assert len(other.delivered) == 10
 
 
@@ -262,7 +225,7 @@ def test_a_killed_server_gets_the_rest_after_its_return(messenger_to, outbox):
     sink.stop()
     fill(outbox, 5, first=5)
     task()
-    assert waiting(outbox) == 5
+    assert waiting(outbox, "http") == 5
 
     with sink:
         task()

@@ -10,76 +10,26 @@ import threading
 import time
 
 import pytest
+from deliveries import EAGER, fill, payloads, waiting
 
 from acoupi import data
-from acoupi.components import MQTTConfig, MQTTMessenger, SqliteMessageStore
 from acoupi.components.delivery import RetryPolicy
 from acoupi.errors import AcoupiError
 from acoupi.tasks import generate_send_messages_task
 from acoupi.testing import (
     FakeMessenger,
-    MosquittoBroker,
     MQTTSubscriber,
     free_port,
     wait_until,
 )
 
 SUCCESS, FAILED, ERROR, TIMEOUT = data.ResponseStatus
-EAGER = RetryPolicy(first_delay=0, longest_delay=0)
 CANARY = "c4n4ry-d0-n0t-sh0w"
 
 
 @pytest.fixture
-def outbox(tmp_path):
-    return SqliteMessageStore(tmp_path / "messages.db")
-
-
-@pytest.fixture
-def start_broker(tmp_path):
-    if MosquittoBroker.path() is None:
-        pytest.skip("mosquitto is not installed")
-    brokers = []
-
-    def start(**settings):
-        directory = tmp_path / f"broker-{len(brokers)}"
-        directory.mkdir()
-        brokers.append(MosquittoBroker(directory, **settings))
-        brokers[-1].start()
-        return brokers[-1]
-
-    yield start
-    for broker in brokers:
-        broker.stop()
-
-
-@pytest.fixture
-def messenger_to():
-    made = []
-
-    def make(port, **settings):
-        settings = {"host": "127.0.0.1", "port": port, "timeout": 2, **settings}
-        made.append(MQTTMessenger.from_config(MQTTConfig(**settings)))
-        return made[-1]
-
-    yield make
-    for messenger in made:
-        messenger.close()
-
-
-def fill(outbox, count, first=0):
-    messages = [data.Message(content=f"{n}") for n in range(first, first + count)]
-    with outbox.database.transaction():
-        for message in messages:
-            outbox.store_message(message)
-    return messages
-
-
-def payloads(subscriber):
-    return [message.payload.decode() for message in subscriber.received]
-
-
-def waiting(outbox, destination="mqtt"):
-    return outbox.counts()[destination].waiting
+def messenger_to(mqtt_messenger_to):
+    return mqtt_messenger_to
 
 
 class ScriptedBroker:
@@ -234,7 +184,7 @@ def test_a_backlog_arrives_whole_once_and_in_order(start_broker, messenger_to, o
         wait_until(lambda: len(subscriber.received) >= 1000)
 
     assert payloads(subscriber) == [str(n) for n in range(1000)]
-    assert waiting(outbox) == 0
+    assert waiting(outbox, "mqtt") == 0
 
 
 def test_broker_down_then_up(start_broker, messenger_to, outbox):
@@ -247,7 +197,7 @@ def test_broker_down_then_up(start_broker, messenger_to, outbox):
 
     for _ in range(8):
         task()
-    assert waiting(outbox) == 30
+    assert waiting(outbox, "mqtt") == 30
     assert len(other.delivered) == 30
     with pytest.raises(AcoupiError, match="refused"):
         messenger.check()
@@ -257,7 +207,7 @@ def test_broker_down_then_up(start_broker, messenger_to, outbox):
         task()
         wait_until(lambda: len(subscriber.received) >= 30)
     assert payloads(subscriber) == [str(n) for n in range(30)]
-    assert waiting(outbox) == 0
+    assert waiting(outbox, "mqtt") == 0
 
 
 def test_refused_login_never_counts_as_sent_and_heals_with_the_password(
@@ -275,7 +225,7 @@ def test_refused_login_never_counts_as_sent_and_heals_with_the_password(
             task()
         with pytest.raises(AcoupiError, match="check username"):
             messenger.check()
-    assert waiting(outbox) == 10
+    assert waiting(outbox, "mqtt") == 10
     assert outbox.counts()["mqtt"].sent == 0
     assert outbox.counts()["mqtt"].parked == 0
 
@@ -315,13 +265,13 @@ def test_a_mute_broker_costs_its_timeout_and_no_message(messenger_to, outbox, ma
 
         assert len(other.delivered) == 5
         assert outbox.counts()["mqtt"].sent == 0
-        assert waiting(outbox) == 5
+        assert waiting(outbox, "mqtt") == 5
         wait_until(lambda: broker.open == 0, what="closing given-up connections")
         broker.manner = "answer"
         broker.seen.clear()
         task()
     assert broker.acknowledged == broker.seen == list("01234")
-    assert waiting(outbox) == 0
+    assert waiting(outbox, "mqtt") == 0
 
 
 def test_a_frozen_broker_is_given_up_and_used_again(start_broker, messenger_to, outbox):
@@ -331,18 +281,18 @@ def test_a_frozen_broker_is_given_up_and_used_again(start_broker, messenger_to, 
     )
     fill(outbox, 5)
     task()
-    assert waiting(outbox) == 0
+    assert waiting(outbox, "mqtt") == 0
 
     os.kill(broker.pid, signal.SIGSTOP)
     try:
         fill(outbox, 20, first=5)
         task()
         task()
-        assert waiting(outbox) == 20
+        assert waiting(outbox, "mqtt") == 20
     finally:
         os.kill(broker.pid, signal.SIGCONT)
     task()
-    assert waiting(outbox) == 0
+    assert waiting(outbox, "mqtt") == 0
 
 
 @pytest.mark.parametrize("dies_after", [0, 1, 7])
@@ -360,7 +310,7 @@ def test_a_broker_that_dies_half_way_loses_and_swaps_nothing(
         broker.dies_after = None
         task()
 
-    assert waiting(outbox) == 0
+    assert waiting(outbox, "mqtt") == 0
     assert broker.acknowledged == [str(n) for n in range(40)]
 
 
@@ -383,7 +333,7 @@ def test_a_killed_broker_loses_and_swaps_nothing(start_broker, messenger_to, out
         task()
         wait_until(lambda: payloads(subscriber)[-1:] == ["2999"])
     assert payloads(subscriber) == [str(n) for n in range(sent, 3000)]
-    assert waiting(outbox) == 0
+    assert waiting(outbox, "mqtt") == 0
 
 
 def test_a_slow_broker_gets_everything_in_order(messenger_to, outbox):
@@ -394,7 +344,7 @@ def test_a_slow_broker_gets_everything_in_order(messenger_to, outbox):
         task()
 
     assert broker.acknowledged == [str(n) for n in range(30)]
-    assert waiting(outbox) == 0
+    assert waiting(outbox, "mqtt") == 0
     assert len(other.delivered) == 30
 
 
@@ -409,7 +359,7 @@ def test_a_message_too_large_for_the_broker_is_refused_alone(
     task()
 
     assert outbox.counts()["mqtt"].sent == 10
-    assert waiting(outbox) == 1
+    assert waiting(outbox, "mqtt") == 1
 
 
 def test_a_connection_lost_while_idle_is_opened_again(

@@ -76,6 +76,47 @@ def test_max_messages_bounds_a_run(store):
     assert contents(messenger.delivered) == list("abcd")
 
 
+def test_news_do_not_wait_for_the_end_of_a_long_backlog(outbox):
+    messenger = FakeMessenger()
+    task = generate_send_messages_task(outbox, [messenger], max_messages=8)
+    old = [f"old {number:02}" for number in range(40)]
+    new = [f"new {number:02}" for number in range(10)]
+    fill(outbox, *old)
+    task()
+    fill(outbox, *new[:5])
+    task()
+    assert contents(messenger.delivered)[8:] == [
+        *(new[0], *old[8:11], new[1], *old[11:14])
+    ]
+    fill(outbox, *new[5:])
+    for _ in range(5):
+        task()
+    arrived = contents(messenger.delivered)
+    assert [content for content in arrived if content in old] == old
+    assert [content for content in arrived if content in new] == new
+    assert len(arrived) == len(old) + len(new)
+
+    # The backlog is gone: all is in one order again.
+    fill(outbox, *"abcde")
+    task()
+    fill(outbox, "f")
+    task()
+    assert contents(messenger.delivered)[-6:] == list("abcdef")
+
+
+def test_a_run_that_suffices_keeps_one_order(outbox):
+    messenger = FakeMessenger()
+    task = generate_send_messages_task(outbox, [messenger])
+    fill(outbox, *"abcdefgh")
+    messenger.respond = lambda message: (
+        fill(outbox, message.content.upper()) and SUCCESS
+        if message.content.islower()
+        else SUCCESS
+    )
+    task()
+    assert contents(messenger.delivered) == list("abcdefghABCDEFGH")
+
+
 def test_bytes_arrive_as_bytes(outbox):
     messenger = FakeMessenger()
     task = generate_send_messages_task(outbox, [messenger])
