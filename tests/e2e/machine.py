@@ -183,6 +183,12 @@ class NspawnMachine(Machine):
         except OSError:
             return ""
 
+    def write(self, path: str, text: str) -> None:
+        """Write a file before the first boot."""
+        file = self._upper / path.lstrip("/")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+
     def start(self) -> None:
         """Boot; a boot that hangs is tried once more, which is counted."""
         if self._process is not None:

@@ -1,0 +1,156 @@
+"""kill -9 of processes of a sensor, again and again: what is lost, and for how long?
+
+    python tests/e2e/kills.py --rounds 500
+
+A sensor in a container with a real systemd records without a gap while a process of it
+is killed, drawn by lot: a worker, beat, or the queue's server; sometimes two at once,
+sometimes the same again while it starts. After each 25 rounds everything that the
+sensor knows is looked through (`reckoning`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import marathon  # makes the scenarios importable
+
+# isort: split
+import reckoning
+import sound
+from installation import config_of, install_sensor
+from machine import MachineError, NspawnMachine
+from sensor import Sensor, eventually
+
+BATCH = 25
+"""Rounds between two reckonings."""
+
+SECONDS = 2
+"""Length of a recording."""
+
+SERVICES = "acoupi-*.service"
+
+Round = dict[str, Any]
+
+
+def main() -> int:
+    """Run, and return the exit code: 0 when every promise was kept."""
+    options = _parse()
+    directory: Path = options.directory
+    if options.report:
+        return _report(directory)
+    if options.fresh:
+        shutil.rmtree(directory, ignore_errors=True)
+    record = marathon.Record(directory / "kills.jsonl")
+    done = sum(len(it["rounds"]) for it in record.read())
+    marathon.say(f"{options.rounds} rounds, of which {done} are done")
+    with (
+        marathon.stoppable(),
+        tempfile.TemporaryDirectory(prefix="acoupi-kills-") as name,
+    ):
+        if done < options.rounds:
+            _kill(record, done, options, Path(name))
+    return _report(directory)
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=random.randrange(10**6))
+    parser.add_argument(
+        "--directory", type=Path, default=marathon.run_directory("kills")
+    )
+    parser.add_argument("--fresh", action="store_true", help="forget former runs")
+    parser.add_argument("--report", action="store_true", help="only show the report")
+    return parser.parse_args()
+
+
+def _kill(
+    record: marathon.Record, done: int, options: argparse.Namespace, scratch: Path
+) -> None:
+    chirps = scratch / "chirps.wav"
+    sound.write_chirps(str(chirps), seconds=20)
+    machine = NspawnMachine("kills", marathon.system_layers(scratch / "checkout"))
+    draw = random.Random(f"{options.seed}/{done}")
+    try:
+        machine.start()
+        config = config_of("acoupi.programs.activity")
+        config["recording"].update(duration=SECONDS, interval=SECONDS)
+        sensor = install_sensor(machine, str(chirps), config=config)
+        eventually("a message", sensor.received_recordings)
+        known = reckoning.places(machine, sensor)
+        while done < options.rounds:
+            wanted = min(BATCH, options.rounds - done)
+            rounds = [_round(machine, draw) for _ in range(wanted)]
+            found = reckoning.reckon(machine, sensor, rounds, known, SECONDS)
+            record.add(
+                {
+                    "seed": options.seed,
+                    "revision": marathon.revision(),
+                    "rounds": rounds,
+                    **found,
+                }
+            )
+            done += wanted
+            marathon.say(f"{done} rounds: {reckoning.in_short(found)}")
+            if found["broken"]:
+                _keep_evidence(machine, sensor, record.path.parent / f"broken-{done}")
+    finally:
+        machine.discard()
+
+
+def _round(machine: NspawnMachine, draw: random.Random) -> Round:
+    """Kill something at a random moment; return what, and when."""
+    time.sleep(draw.uniform(0.2, 7.0))
+    strikes = [_strike(machine, draw)]
+    if draw.random() < 0.2:
+        # Another at once, or the same while it starts.
+        time.sleep(draw.choice([0.0, draw.uniform(0.0, 3.0)]))
+        strikes.append(_strike(machine, draw))
+    return {"strikes": [strike for strike in strikes if strike]}
+
+
+def _strike(machine: NspawnMachine, draw: random.Random) -> dict[str, Any] | None:
+    running = {
+        unit: processes
+        for unit, processes in machine.processes_of(SERVICES).items()
+        if processes
+    }
+    if not running:
+        return None
+    unit = draw.choice(sorted(running))
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(draw.choice(running[unit]), signal.SIGKILL)
+        return {"unit": unit.removesuffix(".service"), "at": time.time()}
+    return None
+
+
+def _keep_evidence(machine: NspawnMachine, sensor: Sensor, directory: Path) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(MachineError):
+        journal = machine.succeed("journalctl --boot --no-pager --unit='acoupi*'")
+        (directory / "journal").write_text(journal)
+        machine.succeed(f"sqlite3 {sensor.database} '.backup /run/kept.db'")
+        machine.copy_to_host("/run/kept.db", str(directory / "acoupi.db"))
+        machine.copy_to_host("/var/lib/listener/messages", str(directory / "messages"))
+
+
+def _report(directory: Path) -> int:
+    entries = marathon.Record(directory / "kills.jsonl").read()
+    lines, broken = reckoning.summary(entries)
+    (directory / "report.md").write_text("\n".join(lines) + "\n")
+    sys.stdout.write("\n".join([*lines, "", marathon.boots(), str(directory), ""]))
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
