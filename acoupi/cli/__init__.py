@@ -35,6 +35,10 @@ _COMMANDS = {
     "check": ("status:check", "Check that the configured sensor can work."),
     "metrics": ("metrics:metrics", "Print the sensor's figures, for monitoring."),
     "doctor": ("doctor:doctor", "Say what is wrong with the sensor, and the remedy."),
+    "support-bundle": (
+        "support_bundle:support_bundle",
+        "Write one file for who helps, without secrets.",
+    ),
     "config": ("config:config", "Show and change the configuration."),
     "deployment": ("deployment:deployment", "Start and end deployments."),
     "task": ("task:task", "List tasks, or run one now."),
