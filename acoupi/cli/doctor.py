@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import textwrap
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -49,9 +47,8 @@ def doctor(context: click.Context, as_json: bool) -> None:
 
 
 def _show(found: Examination, home: str) -> None:
-    width = min(100, shutil.get_terminal_size().columns)
     for finding in found.findings:
-        click.echo(_described(finding, width))
+        click.echo(_described(finding))
         click.echo()
     count = len(found.findings)
     outcome = (
@@ -67,20 +64,17 @@ def _show(found: Examination, home: str) -> None:
     )
 
 
-def _described(finding: Finding, width: int) -> str:
+def _described(finding: Finding) -> str:
     label = click.style(
         finding.severity.capitalize(), fg=_COLOURS[finding.severity], bold=True
     )
-    lines = [f"{label}: {finding.what} [{finding.code}]"]
-    for heading, text in (("Seen", finding.evidence), ("Do", finding.remedy)):
-        lines.append(
-            textwrap.fill(
-                text,
-                width,
-                initial_indent=f"  {heading + ':':<6}",
-                subsequent_indent=" " * 8,
-                break_long_words=False,
-                break_on_hyphens=False,
-            )
-        )
-    return "\n".join(lines)
+    # Not wrapped: commands in the remedy are to be copied.
+    return (
+        f"{label}: {finding.what} [{finding.code}]\n"
+        f"  Seen: {_indented(finding.evidence)}\n"
+        f"  Do:   {_indented(finding.remedy)}"
+    )
+
+
+def _indented(text: str) -> str:
+    return text.replace("\n", "\n        ")

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from acoupi.system.doctor.findings import Finding, error
 from acoupi.system.doctor.sensor import Sensor, read_json
@@ -56,16 +56,10 @@ def _run(sensor: Sensor) -> tuple[list[Finding], UnitTexts]:
     command = [sys.executable, "-B", "-m", f"{__package__}.trial"]
     command += [str(settings.home), latitude, longitude]
     with tempfile.TemporaryFile() as complaints:
-        child = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=complaints,
-            cwd="/",
-            env={**os.environ, "ACOUPI_HOME": str(settings.home)},
-            start_new_session=True,
-            **_as_owner(sensor),
-        )
+        try:
+            child = _start(sensor, command, complaints)
+        except OSError as problem:
+            return [_forbidden(sensor, problem)], {}
         try:
             output, _ = child.communicate(timeout=PATIENCE)
             ended: int | None = child.returncode
@@ -83,6 +77,34 @@ def _run(sensor: Sensor) -> tuple[list[Finding], UnitTexts]:
         steps = [line["step"] for line in lines if "step" in line]
         findings.append(_interrupted(steps, ended, said))
     return findings, units
+
+
+def _start(
+    sensor: Sensor, command: list[str], complaints: IO[bytes]
+) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=complaints,
+        cwd="/",
+        env={**os.environ, "ACOUPI_HOME": str(sensor.settings.home)},
+        start_new_session=True,
+        **_as_owner(sensor),
+    )
+
+
+def _forbidden(sensor: Sensor, problem: OSError) -> Finding:
+    from acoupi.system.configuration import owner_name
+
+    user = owner_name(sensor.settings.home)
+    return error(
+        "interpreter-forbidden",
+        "The sensor's user may not run the Python that acoupi is installed in.",
+        f"{sys.executable} as {user}: {problem.strerror}",
+        f"install acoupi where {user} may read it, as below /opt; or give the home "
+        "to the user that acoupi is installed for (chown -R)",
+    )
 
 
 def _interrupted(steps: list[str], ended: int | None, said: str) -> Finding:

@@ -15,7 +15,7 @@ from acoupi.system.doctor.sensor import Machine, Sensor
 if TYPE_CHECKING:
     from acoupi.system.settings import Settings
 
-__all__ = ["PROBES", "Examination", "Probe", "examine"]
+__all__ = ["PROBES", "Examination", "Probe", "examine", "load_probes"]
 
 Probe = Callable[[Sensor], Iterator[Finding]]
 """Looks at one part of a sensor and yields what is wrong with it; changes nothing."""
@@ -80,7 +80,7 @@ def examine(
     began = time.monotonic()
     sensor = Sensor(settings, machine)
     runs = [
-        _Run(name, probe, sensor) for name, probe in (probes or _load_probes()).items()
+        _Run(name, probe, sensor) for name, probe in (probes or load_probes()).items()
     ]
     for run in runs:
         run.start()
@@ -96,7 +96,8 @@ def examine(
     )
 
 
-def _load_probes() -> dict[str, Probe]:
+def load_probes() -> dict[str, Probe]:
+    """Return the probes of `PROBES`, by name."""
     package = __name__.rpartition(".")[0]
     return {name: importlib.import_module(f"{package}.{name}").probe for name in PROBES}
 

@@ -48,7 +48,7 @@ def probe(sensor: Sensor) -> Iterator[Finding]:
     yield from _probe_card(sensor, name, devices, hears=hears)
     busy = any(device.owner for device in devices)
     meant = [device for device in devices if device.fits(name)]
-    if not (hears or busy or meant or sensor.running or _NUMBERED.search(name)):
+    if not (hears or busy or meant or sensor.running or _of_a_card(name)):
         yield from _probe_devices(name)
 
 
@@ -125,7 +125,7 @@ def _probe_card(
     if hears:
         return
     meant = [device for device in devices if name == "default" or device.fits(name)]
-    if not meant and (name.startswith(("usb:", "card:")) or "hw:" in name):
+    if not meant and _of_a_card(name):
         yield error(
             "microphone-missing",
             "The microphone is not there.",
@@ -152,6 +152,11 @@ def _probe_card(
                 f"sudo usermod -aG audio {_owner_of(sensor)}, and log in again",
             )
         yield from _probe_rate(sensor, device)
+
+
+def _of_a_card(name: str) -> bool:
+    """Tell whether a name is one of the kernel's, not of a sound server."""
+    return name.startswith(("usb:", "card:")) or _NUMBERED.search(name) is not None
 
 
 def _probe_rate(sensor: Sensor, device: CaptureDevice) -> Iterator[Finding]:

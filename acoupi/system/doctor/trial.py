@@ -251,6 +251,14 @@ def _try_schedule(
             condition.use_deployment(deployment)
         now = data.utc_now()
         windows = preview(conditions, now, now + datetime.timedelta(SCHEDULE_DAYS))
+    except AcoupiError as problem:
+        yield error(
+            "schedule-invalid",
+            "The program refuses the schedule: the sensor cannot start.",
+            str(problem),
+            "correct it with `acoupi config set KEY VALUE` or `acoupi config edit`",
+        )
+        return
     # A program whose conditions need its set-up tells nothing here.
     except Exception:  # noqa: BLE001
         return

@@ -1,0 +1,251 @@
+"""Each fault of the home and of the program is named, with its remedy."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from acoupi.system import Settings
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+
+
+def unreadable_json(sensor):
+    sensor.settings.program_file.write_text('{"timezone": ')
+
+
+HOME_FAULTS = {
+    "not-set-up": (lambda s: s.settings.name_file.write_text(""), "acoupi setup"),
+    "setup-interrupted": (
+        lambda s: (s.settings.home / ".setup").mkdir(),
+        "acoupi setup",
+    ),
+    "file-missing": (lambda s: s.settings.celery_file.unlink(), "acoupi setup"),
+    "file-damaged": (unreadable_json, "acoupi setup"),
+    "secrets-exposed": (lambda s: s.settings.celery_file.chmod(0o640), "chmod 600"),
+    "script-broken": (lambda s: s.settings.beat_script.chmod(0o644), "acoupi setup"),
+    "directory-missing": (lambda s: s.settings.run_dir.rmdir(), "mkdir"),
+    "directory-read-only": (lambda s: s.settings.log_dir.chmod(0o555), "chmod u+rwx"),
+    "home-open": (lambda s: s.settings.config_dir.chmod(0o777), "chmod o-w"),
+}
+
+
+@pytest.mark.parametrize("code", HOME_FAULTS)
+def test_each_fault_of_the_home_is_named_alone_with_its_remedy(sensor, code):
+    inject, remedy = HOME_FAULTS[code]
+    inject(sensor)
+    found = sensor.find()
+    assert set(found) == {code}
+    assert remedy in found[code].remedy
+
+
+def test_a_file_that_a_managed_home_links_to_is_missing(sensor):
+    sensor.settings.managed_file.write_text("NixOS\n")
+    sensor.settings.program_file.unlink()
+    sensor.settings.program_file.symlink_to("/nix/store/gone")
+    found = sensor.find()
+    assert "NixOS" in found["file-missing"].remedy
+
+
+@as_root
+def test_files_that_root_left_in_the_home_of_another_user(sensor):
+    for path in [sensor.settings.home, *sensor.settings.home.rglob("*")]:
+        os.chown(path, 12345, 12345)
+    os.chown(sensor.settings.deployment_file.parent / "name", 0, 0)
+    found = sensor.find()
+    assert set(found) == {"files-of-another-user"}
+    assert "config/name" in found["files-of-another-user"].evidence
+
+
+@as_root
+def test_a_home_that_must_not_be_read_says_who_may(sensor, tmp_path):
+    home = sensor.settings.home
+    for path in [home, *home.rglob("*")]:
+        os.chown(path, 12345, 12345)
+    home.chmod(0o700)
+    # Somebody else, in a process of its own.
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.setuid(12346)
+        from acoupi.system.doctor.home import probe
+        from acoupi.system.doctor.sensor import Sensor
+
+        found = [finding.code for finding in probe(Sensor(sensor.settings))]
+        os.write(writing, " ".join(found).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    os.close(writing)
+    with os.fdopen(reading) as answer:
+        assert answer.read() == "home-unreadable"
+
+
+@pytest.fixture
+def program(sensor, tmp_path, monkeypatch):
+    """Set a program of these lines up, without asking whether it can be imported."""
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    def write(code: str) -> None:
+        (tmp_path / "faulty.py").write_text(textwrap.dedent(code))
+        sensor.settings.name_file.write_text("faulty\n")
+
+    return write
+
+
+PROGRAM_FAULTS = {
+    "raises": ("raise RuntimeError('no weights')", "program-broken", "no weights"),
+    "exits": ("raise SystemExit(3)", "program-broken", "SystemExit"),
+    "defines nothing": ("x = 1", "program-broken", "defines no program"),
+    "hangs": ("import time; time.sleep(600)", "program-hangs", "importing faulty"),
+    "crashes": ("import os; os.abort()", "program-dies", "signal 6"),
+    "ends": ("import os; os._exit(7)", "program-dies", "code 7"),
+    "forks and hangs": (
+        "import os, time; os.fork(); time.sleep(600)",
+        "program-hangs",
+        "importing faulty",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", PROGRAM_FAULTS)
+def test_whatever_a_program_does_at_import_is_named(
+    sensor, program, fault, monkeypatch
+):
+    code, wanted, evidence = PROGRAM_FAULTS[fault]
+    program(code)
+    monkeypatch.setattr("acoupi.system.doctor.configuration.PATIENCE", 5.0)
+    found = sensor.find(program=True)
+    assert set(found) == {wanted}
+    assert evidence in found[wanted].evidence
+
+
+def test_what_a_program_prints_does_not_hide_its_faults(sensor, program):
+    program('print("{}\\n{\\"finding\\": 1}", flush=True); raise ValueError("oh")')
+    assert set(sensor.find(program=True)) == {"program-broken"}
+
+
+def test_a_program_that_is_not_installed(sensor):
+    sensor.settings.name_file.write_text("acoupi_batts\n")
+    found = sensor.find(program=True)
+    assert set(found) == {"program-missing"}
+    assert "acoupi_batts" in found["program-missing"].evidence
+    assert "install" in found["program-missing"].remedy
+
+
+CONFIGURATION_FAULTS = {
+    "configuration-invalid": lambda s: s.change("recording", "duration", to=-1),
+    "celery-invalid": lambda s: s.settings.celery_file.write_text('{"pool": "many"}'),
+    "generated-files-changed": lambda s: s.settings.app_file.write_text("app = 1\n"),
+    "interpreter-missing": lambda s: s.settings.start_script.write_text(
+        s.settings.start_script.read_text().replace("python=", "python=/gone")
+    ),
+}
+
+
+@pytest.mark.parametrize("code", CONFIGURATION_FAULTS)
+def test_each_fault_of_the_configuration_is_named_alone(sensor, code):
+    CONFIGURATION_FAULTS[code](sensor)
+    found = sensor.find(program=True)
+    assert set(found) == {code}
+    assert "acoupi" in found[code].remedy
+
+
+def test_an_invalid_value_is_named_with_its_key(sensor):
+    sensor.change("recording", "duration", to=-1)
+    found = sensor.find(program=True)
+    assert "recording.duration" in found["configuration-invalid"].evidence
+
+
+def test_a_place_where_the_sensor_cannot_write(sensor):
+    # Also root cannot make a directory below a file.
+    (sensor.settings.home / "file").touch()
+    recordings = sensor.settings.home / "file" / "recordings"
+    sensor.change("paths", "recordings", to=str(recordings))
+    found = sensor.find(program=True)
+    assert "data-not-writable" in found
+    assert str(recordings) in found["data-not-writable"].evidence
+
+
+@as_root
+def test_what_another_user_may_do_is_tried_as_that_user(sensor, examined):
+    # Not below the directory of the tests, which is closed to others.
+    with tempfile.TemporaryDirectory(prefix="acoupi-doctor-") as name:
+        top = Path(name)
+        top.chmod(0o755)
+        shutil.copytree(sensor.settings.home, top / "home")
+        own = examined(Settings(top / "home"), sensor.fake)
+        for path in [own.settings.home, *own.settings.home.rglob("*")]:
+            os.chown(path, 12345, 12345)
+        own.change("paths", "recordings", to=str(top / "others" / "recordings"))
+        found = own.find(program=True)
+    # The environment of the tests may be closed to that user; then that is said.
+    assert {"interpreter-forbidden", "data-not-writable"} & set(found)
+    (finding,) = [
+        found[code]
+        for code in ("interpreter-forbidden", "data-not-writable")
+        if code in found
+    ]
+    assert "12345" in finding.evidence
+
+
+def test_a_schedule_that_never_records(sensor, program):
+    program("""
+        from acoupi.components.types import RecordingCondition
+        from acoupi.programs.templates import (
+            MessagingProgram, MessagingProgramConfiguration,
+        )
+
+        class Never(RecordingCondition):
+            def should_record(self, now=None):
+                return False
+
+        class Program(MessagingProgram[MessagingProgramConfiguration]):
+            config_schema = MessagingProgramConfiguration
+
+            def get_recording_conditions(self, config):
+                return [Never()]
+    """)
+    assert "schedule-empty" in sensor.find(program=True)
+
+
+DAWN = """
+    import zoneinfo
+    from acoupi.components import DawnTimeInterval
+    from acoupi.programs.templates import (
+        MessagingProgram, MessagingProgramConfiguration,
+    )
+
+    class Program(MessagingProgram[MessagingProgramConfiguration]):
+        config_schema = MessagingProgramConfiguration
+
+        def get_recording_conditions(self, config):
+            return [DawnTimeInterval({minutes}, zoneinfo.ZoneInfo(config.timezone))]
+"""
+
+
+def test_a_schedule_of_the_sun_without_a_place(sensor, program):
+    from acoupi.system import start_deployment
+
+    start_deployment(sensor.settings, "wood")
+    program(DAWN.format(minutes=60))
+    found = sensor.find(program=True)
+    assert "place-unknown" in found
+    assert "--latitude" in found["place-unknown"].remedy
+
+
+def test_a_schedule_of_the_sun_with_a_place_is_well(sensor, program):
+    from acoupi.system import start_deployment
+
+    start_deployment(sensor.settings, "wood", 51.5, -0.1)
+    program(DAWN.format(minutes=60))
+    assert not {"place-unknown", "schedule-empty"} & set(sensor.find(program=True))
+
+
+def test_a_schedule_that_the_program_refuses(sensor, program):
+    program(DAWN.format(minutes=36_000))
+    assert "schedule-invalid" in sensor.find(program=True)
