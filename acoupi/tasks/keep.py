@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import errno
 import logging
@@ -23,11 +24,17 @@ if TYPE_CHECKING:
 
     from acoupi import data
     from acoupi.components import types
+    from acoupi.components.recorders.pending import PendingFiles
     from acoupi.components.saving.retention import Retention
 
 __all__ = ["generate_file_management_task"]
 
 OVERDUE = datetime.timedelta(days=1)
+
+FULL_SHARE = 0.5
+"""Share of what may wait at most, beyond which recordings do not wait for models."""
+
+CROWDED_OUT = "kept without analysis, as too many recordings were waiting for it"
 
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE}
 """The disk's fault, not the recording's: the same is tried again at the next run."""
@@ -44,6 +51,7 @@ def generate_file_management_task(
     retention: Retention | None = None,
     overdue: datetime.timedelta | None = OVERDUE,
     quiet: float = 10,
+    waiting_room: PendingFiles | None = None,
 ) -> Callable[[], None]:
     """Build the task that decides what becomes of recordings.
 
@@ -80,6 +88,10 @@ def generate_file_management_task(
         runs. Then it is kept without them. None for ever.
     quiet
         Seconds for which an unknown file must not have changed before it is touched.
+    waiting_room
+        The recorder's bound on what waits. When given, the oldest recordings that wait
+        for a model are kept without it, and counted, while more than half of the bound
+        is taken. Without, they wait until the recorder deletes them at the bound.
 
     Returns
     -------
@@ -94,6 +106,7 @@ def generate_file_management_task(
         SetAsideFolder(set_aside_path or _set_aside_path(file_managers, tmp_path)),
         logger or logging.getLogger(__name__),
         overdue,
+        waiting_room,
     )
     strays = (
         StrayFiles(tmp_path, store, keeper.aside, keeper.logger, quiet)
@@ -143,6 +156,7 @@ class _Keeper:
         aside: SetAsideFolder,
         logger: logging.Logger,
         overdue: datetime.timedelta | None,
+        waiting_room: PendingFiles | None,
     ) -> None:
         self.store = store
         self.managers = managers
@@ -151,6 +165,8 @@ class _Keeper:
         self.aside = aside
         self.logger = logger
         self.overdue = overdue
+        self.waiting_room = waiting_room
+        self._excess = 0
         self._waiting_since: dict[UUID, float] = {}
         self._failures: dict[UUID, str] = {}
         self._absent: set[UUID] = set()
@@ -167,6 +183,8 @@ class _Keeper:
         try:
             for recording, outputs in decidable:
                 self._attempt(recording, partial(self._decide, recording, outputs))
+            if self.waiting_room is not None:
+                self._excess = self.waiting_room.excess(FULL_SHARE)
             for recording in waiting:
                 self._look_after(recording)
         except _DiskTrouble as error:
@@ -308,17 +326,29 @@ class _Keeper:
 
     def _look_after(self, recording: data.Recording) -> None:
         """See to a recording that a model has yet to look at."""
-        if not self._is_there(recording) or self.overdue is None:
+        if not self._is_there(recording):
             return
         now = time.monotonic()
         since = self._waiting_since.setdefault(recording.id, now)
-        if now - since >= self.overdue.total_seconds():
-            self._attempt(recording, partial(self._keep_unanalysed, recording))
+        if self._excess > 0 and recording.path is not None:
+            # The recorder may drop it at this very moment.
+            with contextlib.suppress(FileNotFoundError):
+                self._excess -= recording.path.stat().st_size
+            reason = CROWDED_OUT
+        elif self.overdue is not None and now - since >= self.overdue.total_seconds():
+            reason = f"not analysed within {self.overdue}"
+        else:
+            return
+        self._attempt(recording, partial(self._keep_unanalysed, recording, reason))
 
-    def _keep_unanalysed(self, recording: data.Recording) -> None:
-        reason = f"not analysed within {self.overdue}"
+    def _keep_unanalysed(self, recording: data.Recording, reason: str) -> None:
+        given_up = self.store.get_unfinished_models(recording, self.required_models)
         if not self._keep(recording, [], reason):
             self._set_aside(recording, reason)
+        # A model that comes to it later finds it done, and the loss is seen.
+        for name in given_up:
+            self.store.note_failure(recording, name, reason)
+            self.store.add_loss("analyses", 1, f"{name}: {reason}")
 
 
 def _end_if_disk_refuses(recording: data.Recording, error: Exception) -> None:

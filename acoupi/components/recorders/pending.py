@@ -39,13 +39,30 @@ class PendingFiles:
     def __init__(self, directory: Path, max_bytes: int | None) -> None:
         self.directory = directory
         self.max_bytes = max_bytes
+        self._known: dict[Path, None] = {}
 
     def list_files(self) -> list[Path]:
-        """Return the complete recordings that wait, oldest first."""
+        """Return the complete recordings that wait, oldest first.
+
+        In the order in which they were first seen here, and among those by the time in
+        their names: a clock that was set back does not make the newest the oldest.
+        """
         try:
-            return sorted(self.directory.glob("*.wav"))
+            found = set(self.directory.glob("*.wav"))
         except OSError:
             return []
+        known = [path for path in self._known if path in found]
+        files = [*known, *sorted(found.difference(known))]
+        self._known = dict.fromkeys(files)
+        return files
+
+    def excess(self, share: float) -> int:
+        """Return how many bytes wait beyond a share of what may wait at most."""
+        used = sum(_size(path) for path in self.list_files())
+        most = used + max(0, self._free_space())
+        if self.max_bytes is not None:
+            most = min(most, self.max_bytes)
+        return max(0, used - int(most * share))
 
     def make_room(self, coming: int) -> list[Path]:
         """Delete the oldest files until ``coming`` more bytes fit; return them."""

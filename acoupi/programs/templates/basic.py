@@ -219,6 +219,11 @@ class BasicProgram(AcoupiProgram[BasicConfig], Generic[BasicConfig]):
             tmp_path=config.paths.tmp_audio,
             retention=self.configure_retention(config),
             logger=self.logger.getChild("file_management"),
+            waiting_room=(
+                getattr(self.recorder, "pending", None)
+                if config.keeping.unanalysed == "keep"
+                else None
+            ),
         )
 
     def register_file_management_task(self, config: BasicConfig) -> None:

@@ -87,6 +87,13 @@ class KeepingConfiguration(BaseModel):
         description="Format of the recordings that are kept; flac loses nothing and "
         "takes half the space.",
     )
+    unanalysed: Literal["delete", "keep"] = Field(
+        default="delete",
+        description="What becomes of the oldest recordings that wait for a model when "
+        "paths.tmp_audio fills up, because the model is slower than the recording: "
+        "deleted when it is full, or kept without analysis from the half on. Both are "
+        "counted.",
+    )
 
 
 class RetentionConfiguration(BaseModel):

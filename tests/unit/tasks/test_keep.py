@@ -13,6 +13,7 @@ from acoupi import data
 from acoupi.audio.guano import Guano
 from acoupi.audio.soundfiles import SoundFormat, WavWriter, read_info
 from acoupi.components import types
+from acoupi.components.recorders.pending import PendingFiles
 from acoupi.components.saving import Retention, SaveRecordingManager, SavingThreshold
 from acoupi.components.stores import DatabaseUnavailable, SqliteStore
 from acoupi.components.types import Store
@@ -569,6 +570,38 @@ def test_a_recording_is_not_kept_waiting_for_a_model_for_ever(sensor):
     assert sensor.waiting() == []
     assert sensor.state(recording) == "kept"
     assert "not analysed within" in sensor.store.get_reason(recording)
+    assert sensor.store.total_losses() == {"analyses": 1}
+
+
+def test_when_too_much_waits_the_oldest_are_kept_unanalysed_and_counted(sensor):
+    waiting = [sensor.write() for _ in range(8)]
+    size = waiting[0].path.stat().st_size
+    models = ["model", "other"]
+    sensor.store.store_model_output(EmptyModel().run(waiting[0]))
+    keep = sensor.keeper(
+        required_models=models,
+        file_filters=[Never()],
+        waiting_room=PendingFiles(sensor.tmp, 10 * size),
+    )
+    keep()
+    keep()
+    assert [sensor.state(one) for one in waiting] == ["kept"] * 3 + ["undecided"] * 5
+    assert len(sensor.kept_files()) == 3
+    losses = {loss.reason: loss.count for loss in sensor.store.get_losses()}
+    assert {reason.split(":")[0]: n for reason, n in losses.items()} == {
+        "model": 2,
+        "other": 3,
+    }
+    # A model that comes to one of them later does not begin.
+    kept = sensor.store.get_recordings([waiting[1].id])[0][0]
+    generate_detection_task(sensor.store, [RaisingModel()])(kept)
+    assert sensor.store.get_recordings([kept.id])[0][1] == []
+
+
+def test_without_that_choice_they_wait_until_the_recorder_drops_them(sensor):
+    waiting = [sensor.write() for _ in range(8)]
+    sensor.keeper(required_models=["model"])()
+    assert {sensor.state(one) for one in waiting} == {"undecided"}
 
 
 def test_a_backlog_does_not_hold_up_what_is_done(sensor):

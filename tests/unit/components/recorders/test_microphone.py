@@ -284,7 +284,8 @@ def test_it_keeps_its_directory_within_bounds_by_dropping_the_oldest(build, depl
     until(lambda: recorder.recordings_made == 12)
     recordings = list(recorder.harvest())
     waiting = sorted(recorder.dirpath.glob("*.wav"))
-    assert [r.path for r in recordings] == waiting
+    # Frames that come faster than they should may give names out of order.
+    assert sorted(r.path for r in recordings) == waiting
     assert sum(path.stat().st_size for path in waiting) <= 5 * size
     losses = recorder.take_losses()
     assert [(loss.kind, loss.count) for loss in losses] == [

@@ -47,3 +47,23 @@ def test_a_nearly_full_file_system_makes_room_too(tmp_path, waiting, monkeypatch
 
 def test_a_missing_directory_has_nothing_to_delete(tmp_path):
     assert PendingFiles(tmp_path / "nowhere", 10).make_room(1000) == []
+
+
+def test_what_was_recorded_before_the_clock_was_set_back_is_older(tmp_path, waiting):
+    pending = PendingFiles(tmp_path, 6000)
+    assert pending.list_files() == waiting
+    later = tmp_path / "20200101T000000000Z_aa.wav"
+    later.write_bytes(bytes(1000))
+    assert pending.make_room(2000) == waiting[:2]
+    assert pending.list_files() == [*waiting[2:], later]
+
+
+def test_the_excess_is_what_waits_beyond_a_share_of_the_bound(
+    tmp_path, waiting, monkeypatch
+):
+    assert PendingFiles(tmp_path, 8000).excess(0.5) == 1000
+    assert PendingFiles(tmp_path, 80_000).excess(0.5) == 0
+    # Room for 3000 more on the file system, so that 8000 may wait at most.
+    usage = Usage(100_000, 92_000, 8000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    assert PendingFiles(tmp_path, None).excess(0.5) == 1000
