@@ -79,8 +79,9 @@ def reckon(
         "decided", lambda: sensor.count("recording", undecided) == 0, timeout=900
     )
     decided = time.time() - now
-    waiting = "SELECT count(*) AS n FROM delivery WHERE state = 'waiting'"
-    eventually("sent", lambda: sensor.query(waiting)[0]["n"] <= 5, timeout=120)
+    last = sensor.query("SELECT coalesce(max(number), 0) AS n FROM message")[0]["n"]
+    waiting = f"state = 'waiting' AND message <= {last}"
+    eventually("sent", lambda: sensor.count("delivery", waiting) == 0, timeout=120)
     rows = sensor.query(RECORDINGS)
     settled = [row for row in rows if row["began"] <= now]
     kills = [strike for one in rounds for strike in one["strikes"]]
