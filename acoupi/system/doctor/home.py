@@ -22,7 +22,7 @@ _AGAIN = "run `acoupi setup` again"
 def probe(sensor: Sensor) -> Iterator[Finding]:
     """Look at the home of the sensor."""
     settings = sensor.settings
-    refused = _refused(settings.config_dir)
+    refused = _refused(settings)
     if refused is not None:
         yield error(
             "home-unreadable",
@@ -51,12 +51,17 @@ def probe(sensor: Sensor) -> Iterator[Finding]:
     yield from _probe_owners(settings)
 
 
-def _refused(path: Path) -> Path | None:
-    """Return the first directory on the way to a path that must not be searched."""
-    for part in [*reversed(path.parents), path]:
-        if part.is_dir() and not os.access(part, os.X_OK | os.R_OK):
+def _refused(settings: Settings) -> Path | None:
+    """Return the first thing on the way to the configuration that is closed."""
+    directory = settings.config_dir
+    for part in [*reversed(directory.parents), directory]:
+        # Of one above that is closed, nothing can be told of those below.
+        if not os.access(part, os.F_OK):
+            return None
+        if not os.access(part, os.X_OK):
             return part
-    return None
+    file = settings.program_file
+    return file if file.exists() and not os.access(file, os.R_OK) else None
 
 
 def _probe_files(settings: Settings) -> Iterator[Finding]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
+import shutil
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +16,7 @@ from acoupi.system import Settings, setup_program
 from acoupi.system import liveness as liveness_module
 from acoupi.system.doctor import Machine, examine
 from acoupi.system.doctor.examination import PROBES, load_probes
+from acoupi.system.doctor.sensor import Sensor
 
 # Imported in a process of its own, which takes most of the time of an examination.
 SLOW = {"configuration"}
@@ -100,9 +104,43 @@ class Examined:
 
 
 @pytest.fixture
-def examined():
-    """The class, for sensors that a test sets up itself."""
-    return Examined
+def open_home(sensor):
+    """A copy of the sensor, of user 12345, in a directory that all may enter."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to be several users")
+    # The directories of the tests are closed to others.
+    with tempfile.TemporaryDirectory(prefix="acoupi-doctor-") as name:
+        top = Path(name)
+        top.chmod(0o755)
+        shutil.copytree(sensor.settings.home, top / "home")
+        own = Examined(Settings(top / "home"), sensor.fake)
+        for path in [own.settings.home, *own.settings.home.rglob("*")]:
+            os.chown(path, 12345, 12345)
+        yield own
+
+
+@pytest.fixture
+def codes_for_user():
+    """What a probe finds when another user asks."""
+
+    def ask(user, probe, settings):
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            try:
+                os.setuid(user)
+                found = [finding.code for finding in probe(Sensor(settings))]
+                os.write(writing, " ".join(found).encode())
+            except BaseException as error:  # noqa: BLE001 - shown by the parent
+                os.write(writing, repr(error).encode())
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+        os.close(writing)
+        with os.fdopen(reading) as answer:
+            return answer.read().split()
+
+    return ask
 
 
 @pytest.fixture

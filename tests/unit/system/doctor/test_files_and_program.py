@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 import textwrap
-from pathlib import Path
 
 import pytest
 
-from acoupi.system import Settings
+from acoupi.system.doctor.home import probe as probe_home
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -62,27 +59,15 @@ def test_files_that_root_left_in_the_home_of_another_user(sensor):
     assert "config/name" in found["files-of-another-user"].evidence
 
 
-@as_root
-def test_a_home_that_must_not_be_read_says_who_may(sensor, tmp_path):
-    home = sensor.settings.home
-    for path in [home, *home.rglob("*")]:
-        os.chown(path, 12345, 12345)
-    home.chmod(0o700)
-    # Somebody else, in a process of its own.
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.setuid(12346)
-        from acoupi.system.doctor.home import probe
-        from acoupi.system.doctor.sensor import Sensor
-
-        found = [finding.code for finding in probe(Sensor(sensor.settings))]
-        os.write(writing, " ".join(found).encode())
-        os._exit(0)
-    os.waitpid(child, 0)
-    os.close(writing)
-    with os.fdopen(reading) as answer:
-        assert answer.read() == "home-unreadable"
+@pytest.mark.parametrize("closed", ["home", "config", "config/program.json"])
+def test_a_home_that_must_not_be_read_says_who_may(open_home, codes_for_user, closed):
+    home = open_home.settings.home
+    (home if closed == "home" else home / closed).chmod(0o700)
+    found = codes_for_user(12346, probe_home, open_home.settings)
+    assert found == ["home-unreadable"]
+    assert "home-unreadable" not in codes_for_user(
+        12345, probe_home, open_home.settings
+    )
 
 
 @pytest.fixture
@@ -171,26 +156,14 @@ def test_a_place_where_the_sensor_cannot_write(sensor):
     assert str(recordings) in found["data-not-writable"].evidence
 
 
-@as_root
-def test_what_another_user_may_do_is_tried_as_that_user(sensor, examined):
-    # Not below the directory of the tests, which is closed to others.
-    with tempfile.TemporaryDirectory(prefix="acoupi-doctor-") as name:
-        top = Path(name)
-        top.chmod(0o755)
-        shutil.copytree(sensor.settings.home, top / "home")
-        own = examined(Settings(top / "home"), sensor.fake)
-        for path in [own.settings.home, *own.settings.home.rglob("*")]:
-            os.chown(path, 12345, 12345)
-        own.change("paths", "recordings", to=str(top / "others" / "recordings"))
-        found = own.find(program=True)
+def test_what_the_sensors_user_may_do_is_tried_as_that_user(open_home):
+    others = open_home.settings.home.parent / "others" / "recordings"
+    open_home.change("paths", "recordings", to=str(others))
+    found = open_home.find(program=True)
     # The environment of the tests may be closed to that user; then that is said.
-    assert {"interpreter-forbidden", "data-not-writable"} & set(found)
-    (finding,) = [
-        found[code]
-        for code in ("interpreter-forbidden", "data-not-writable")
-        if code in found
-    ]
-    assert "12345" in finding.evidence
+    wanted = {"interpreter-forbidden", "data-not-writable"} & set(found)
+    assert len(wanted) == 1
+    assert "12345" in found[wanted.pop()].evidence
 
 
 def test_a_schedule_that_never_records(sensor, program):
