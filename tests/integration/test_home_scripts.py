@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 import shutil
 import subprocess
 import time
@@ -84,3 +85,30 @@ def test_the_scripts_run_a_sensor_and_stop_it(settings):
     assert not found["running"]
     assert not list(settings.run_dir.glob("*.pid"))
     assert not settings.broker_socket.exists() or not found["kept_by"]
+
+
+def test_a_disk_that_takes_no_pid_file_keeps_no_process_from_starting(settings):
+    settings.run_dir.mkdir(parents=True, exist_ok=True)
+    pid_file = settings.run_dir / "worker-recording.pid"
+    pid_file.mkdir()  # root is refused, too
+    worker = subprocess.Popen(
+        [str(settings.start_script), "recording"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        # It becomes the worker, in place of the script.
+        until(
+            lambda: (
+                b"acoupi.system.roles"
+                in pathlib.Path(f"/proc/{worker.pid}/cmdline").read_bytes()
+            ),
+            20,
+            lambda: f"exit code {worker.poll()}",
+        )
+    finally:
+        worker.kill()
+        _, said = worker.communicate()
+        pid_file.rmdir()
+    assert "Is a directory" in said

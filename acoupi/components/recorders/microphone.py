@@ -134,6 +134,7 @@ class MicrophoneRecorder(ContinuousRecorder):
         self._wall = WallClock()
         self._get_deployment: Callable[[], data.Deployment] | None = None
         self._deployment: data.Deployment | None = None
+        self._deployment_trouble: str | None = None
         self._conditions: Sequence[RecordingCondition] = ()
         self._waiting_on_purpose = False
         self._last_recording_on: datetime.datetime | None = None
@@ -323,8 +324,12 @@ class MicrophoneRecorder(ContinuousRecorder):
                     for condition in self._conditions:
                         condition.use_deployment(deployment)
                 self._deployment = deployment
-        except Exception:
-            logger.exception("the current deployment cannot be read")
+            self._deployment_trouble = None
+        except Exception as error:
+            # Asked for each recording: the same answer fills no log.
+            if str(error) != self._deployment_trouble:
+                self._deployment_trouble = str(error)
+                logger.exception("the current deployment cannot be read")
         if self._deployment is None:
             self._deployment = data.Deployment(name="unknown")
         return self._deployment
