@@ -77,9 +77,9 @@
         path = ./templates/fleet;
         description = "A fleet of sensors: two machines and a program of their own";
         welcomeText = ''
-          Fill in the two sensors in flake.nix, then
+          Fill in common.nix and the two sensors, then
             nix flake check
-            nixos-rebuild switch --flake .#oak --target-host root@oak.local
+            nixos-rebuild switch --flake .#oak --target-host admin@ADDRESS --sudo
         '';
       };
 

@@ -141,8 +141,9 @@ in
         ];
       }
       ''
-        deadnix --fail ${self}
-        statix check ${self}
+        cd ${self}
+        deadnix --fail .
+        statix check .
         touch "$out"
       '';
 }

@@ -8,18 +8,14 @@
   };
 
   outputs =
-    {
-      self,
-      acoupi,
-      nixpkgs,
-    }:
+    { acoupi, nixpkgs, ... }:
     let
       inherit (nixpkgs) lib;
       sensor =
         name: settings:
         lib.nixosSystem {
           modules = [
-            acoupi.nixosModules.default
+            acoupi.nixosModules.appliance
             ./common.nix
             settings
             { networking.hostName = name; }

@@ -7,6 +7,8 @@
       latitude = 51.66;
       longitude = 0.05;
     };
+    # A file on the sensor, for root only.
+    credentials.mqtt = "/var/lib/secrets/mqtt";
     settings = {
       microphone.samplerate = 48000;
       recording = {
