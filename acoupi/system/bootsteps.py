@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any, cast
 
 from celery import bootsteps, signals
 from celery.utils.log import get_logger
 
 from acoupi.system.deployments import announce_deployment
+from acoupi.system.intake import drop_what_is_not_understood
 from acoupi.system.notify import ServiceNotifier
+from acoupi.system.troubles import TroubleLog
 from acoupi.system.vigilance import Condition, Guard
 
 if TYPE_CHECKING:
@@ -67,12 +70,28 @@ class ProgramStep(bootsteps.StartStopStep):
         # a step that starts after the pool is stopped before it.
         signals.worker_shutdown.connect(self._worker_gone)
         self._running = True
+        self._remember_troubles(parent)
         self._announce_deployment(parent)
-        program.worker_started(queues)
+        try:
+            program.worker_started(queues)
+        # Of whatever kind: the worker ends by it, and the next one has to be told why.
+        except BaseException:
+            logger.exception("The program's worker_started failed")
+            raise
         if not needs_broker:
             self._notifier.ready("working")
         self._guard = Guard(self.condition, self._notifier)
         self._guard.start()
+
+    @staticmethod
+    def _remember_troubles(parent: Any) -> None:
+        """Let the status tell what the worker logs as errors."""
+        run_dir = parent.app.acoupi_settings.run_dir
+        name = str(parent.hostname).partition("@")[0]
+        handler = TroubleLog.of_role(run_dir, f"worker-{name}")
+        # Celery's loggers of tasks do not hand on to the root's.
+        for logged in (logging.getLogger(), logging.getLogger("celery.task")):
+            logged.addHandler(handler)
 
     def _announce_deployment(self, parent: Any) -> None:
         """Tell the program of a deployment that is older than its set-up.
@@ -146,6 +165,7 @@ class ConsumerStep(bootsteps.StartStopStep):
 
     def start(self, parent: Any) -> None:
         """Note the connection, and every second that the loop turns."""
+        drop_what_is_not_understood(parent)
         step = _program_step(parent)
         step.consumer_ready()
         self._timer_entry = parent.timer.call_repeatedly(
