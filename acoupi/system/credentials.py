@@ -37,9 +37,16 @@ SECRET_REFERENCE = "_secret"  # noqa: S105 - the name of a key, not a secret
 _URL_PASSWORD = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)[^/@\s]*@", re.IGNORECASE)
 
 
+_URL_KEY = re.compile(
+    r"(?P<name>[?&][^=&\s]*(?:key|token|secret|passw|sig|auth|pwd)[^=&\s]*=)[^&#\s\"']+",
+    re.IGNORECASE,
+)
+
+
 def mask_url_passwords(text: str) -> str:
-    """Return a text with the user and password of each URL in it masked."""
-    return _URL_PASSWORD.sub(rf"\g<scheme>{MASK}@", text)
+    """Return a text with user, password and keys of each URL in it masked."""
+    text = _URL_PASSWORD.sub(rf"\g<scheme>{MASK}@", text)
+    return _URL_KEY.sub(rf"\g<name>{MASK}", text) if "://" in text else text
 
 
 def dump_config(config: BaseModel, references: Mapping[Key, str] | None = None) -> str:

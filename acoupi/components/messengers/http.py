@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from acoupi import data
 from acoupi.components import types
@@ -28,6 +28,7 @@ __all__ = ["HTTPMessenger"]
 
 _MAX_ANSWER_BYTES = 65536
 _MAX_ANSWER_SHOWN = 500
+_SHORTEST_KEY = 8
 
 # Status codes (RFC 9110) that speak of this message and not of the server: any other
 # refusal may end when the server or the configuration is mended.
@@ -216,7 +217,7 @@ class HTTPMessenger(types.Messenger):
         config = self.config
         token = read_secret(config.token, config.token_file, "token_file")
         password = read_secret(config.password, config.password_file, "password_file")
-        self._secrets = (token, password)
+        self._secrets = _as_sent(config, token, password)
         headers = {**config.headers, "Content-Type": config.content_type}
         if token is not None:
             bearer = config.token_header.lower() == "authorization"
@@ -270,6 +271,24 @@ class HTTPMessenger(types.Messenger):
                 "authority that signed it, and base_url to the name it was signed for"
             )
         return redact(reason, self._secrets)
+
+
+def _as_sent(
+    config: HTTPConfig, token: SecretStr | None, password: SecretStr | None
+) -> tuple[SecretStr | None, ...]:
+    """Return the secrets in every form in which a careless server may repeat them."""
+    import base64
+
+    from pydantic import SecretStr
+
+    query = parse_qsl(urlsplit(config.base_url).query)
+    # A shorter one is a word that the answer may need.
+    keys = [SecretStr(value) for _, value in query if len(value) >= _SHORTEST_KEY]
+    forms = [token, password, *keys]
+    if password is not None:
+        login = f"{config.username or ''}:{password.get_secret_value()}".encode()
+        forms.append(SecretStr(base64.b64encode(login).decode()))
+    return tuple(forms)
 
 
 class _Watch:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from acoupi.errors import ConfigurationError
 
@@ -91,8 +93,9 @@ def read_secret(
 
 
 def redact(text: str, secrets: Iterable[SecretStr | None]) -> str:
-    """Return the text with every secret in it masked."""
+    """Return the text with every secret in it masked, also within JSON or URLs."""
     for secret in secrets:
         if secret is not None and (plain := secret.get_secret_value()):
-            text = text.replace(plain, _MASK)
+            for form in (plain, json.dumps(plain)[1:-1], quote(plain, safe="")):
+                text = text.replace(form, _MASK)
     return text

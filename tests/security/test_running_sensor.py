@@ -1,0 +1,441 @@
+"""A sensor at work: it listens nowhere unasked, runs nobody's code, tells no secret.
+
+One sensor for all tests, with a canary in the place of each secret. All that can go
+wrong with a secret goes wrong first: its receivers refuse it, one repeats it in its
+answers, the broker that wants a password goes away and comes back.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import pickle
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from urllib.parse import quote
+
+import psutil
+import pytest
+
+from acoupi.system import Settings, setup_program
+from acoupi.testing import (
+    HTTPSink,
+    MosquittoBroker,
+    RedisServer,
+    free_port,
+    wait_until,
+)
+
+CANARIES = {
+    "HTTP password": "quokka velvet/é+91",
+    "HTTP token": "Zephyr-Obelisk-72",
+    "MQTT password": "mulberry & tundra 53",
+    "broker's password": "Jackdaw:Gallium/34",
+    "query": "falsetto-Wombat-15",
+}
+
+
+def forms(canary):
+    """Yield the ways in which a secret may be written."""
+    yield canary
+    yield quote(canary, safe="")
+    yield json.dumps(canary)[1:-1]
+    encoded = canary.encode()
+    for before in (b"", b"a", b"ab"):
+        whole = base64.b64encode(before + encoded).decode()
+        # What of it stands for the secret alone.
+        yield whole[4 if before else 0 : len(before + encoded) // 3 * 4]
+
+
+def leaks(text):
+    return [
+        kind
+        for kind, canary in CANARIES.items()
+        if any(form in text for form in forms(canary))
+    ]
+
+
+class Sensor:
+    """The activity program in the foreground, with receivers that refuse it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.settings = Settings(root / "home")
+        self.metrics_port = free_port()
+        self.metrics_socket = root / "home" / "run" / "metrics.sock"
+        self.http = HTTPSink(judge=self._refuse)
+        self.mqtt = MosquittoBroker(root, users={"wood": "another password"})
+        self.redis = RedisServer(root)
+        self.output = root / "output.txt"
+
+    def _refuse(self, request):
+        # As a careless server does: it repeats what it was sent.
+        self.http.answer = json.dumps(request.headers).encode()
+        return 401
+
+    def start(self) -> None:
+        self.http.start()
+        self.mqtt.start()
+        self.start_broker()
+        setup_program(
+            self.settings,
+            "acoupi.programs.activity",
+            {
+                "microphone": {"source": "signal"},
+                "recording": {
+                    "duration": 1,
+                    "interval": 1,
+                    "schedule_start": "00:00",
+                    "schedule_end": "00:00",
+                },
+                "paths": {
+                    "tmp_audio": str(self.root / "audio"),
+                    "recordings": str(self.root / "recordings"),
+                    "db_metadata": str(self.root / "sensor.db"),
+                },
+                "metrics": {
+                    "port": self.metrics_port,
+                    "socket": str(self.metrics_socket),
+                },
+                "messaging": {
+                    "messages_db": str(self.root / "sensor.db"),
+                    "message_send_interval": 1,
+                    "http": {
+                        "base_url": f"{self.http.url}?key={CANARIES['query']}",
+                        "headers": {"X-Site": "pond"},
+                        "token": CANARIES["HTTP token"],
+                        "token_header": "X-Token",
+                        "username": "wood",
+                        "password": CANARIES["HTTP password"],
+                    },
+                    "mqtt": {
+                        "host": "127.0.0.1",
+                        "port": self.mqtt.port,
+                        "username": "wood",
+                        "password": CANARIES["MQTT password"],
+                    },
+                },
+            },
+            {"broker_url": self.broker_url, "log_level": "DEBUG"},
+        )
+        with self.output.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "acoupi.cli", "--debug", "run"],
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+
+    @property
+    def broker_url(self) -> str:
+        password = quote(CANARIES["broker's password"], safe="")
+        return f"redis://:{password}@127.0.0.1:{self.redis.port}/0"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            "ACOUPI_HOME": str(self.settings.home),
+            "ACOUPI_TRACEBACK": "1",
+        }
+
+    def start_broker(self) -> None:
+        import redis
+
+        self.redis.start()
+        with redis.Redis(port=self.redis.port) as client:
+            client.config_set("requirepass", CANARIES["broker's password"])
+
+    def processes(self):
+        parent = psutil.Process(self.process.pid)
+        return [parent, *parent.children(recursive=True)]
+
+    def logs(self) -> str:
+        files = [self.output, *sorted(self.settings.log_dir.glob("*"))]
+        return "\n".join(file.read_text(errors="replace") for file in files)
+
+    def acoupi(self, *words) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "acoupi.cli", *words],
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+            text=True,
+            timeout=60,
+        )
+        return done.stdout
+
+    def recordings(self) -> int:
+        found = json.loads(self.acoupi("status", "--json"))
+        return (found["store"] or {"recordings": 0})["recordings"]
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(30)
+            except subprocess.TimeoutExpired:
+                os.killpg(self.process.pid, signal.SIGKILL)
+                self.process.wait()
+        self.redis.stop()
+        self.mqtt.stop()
+        self.http.stop()
+
+
+@pytest.fixture(scope="module")
+def sensor(tmp_path_factory):
+    for server in (RedisServer, MosquittoBroker):
+        if server.path() is None:
+            pytest.skip(f"{server.program} is not installed")
+    if shutil.which("mosquitto_passwd") is None:
+        pytest.skip("mosquitto_passwd is not installed")
+    sensor = Sensor(tmp_path_factory.mktemp("sensor"))
+    sensor.start()
+    try:
+        wait_until(
+            lambda: sensor.process.poll() is None and sensor.recordings() >= 2,
+            timeout=60,
+            what="recordings",
+        )
+        wait_until(lambda: sensor.http.received, timeout=30, what="a message")
+        refused = "refuses this sensor"
+        wait_until(lambda: refused in sensor.logs(), timeout=30, what=refused)
+        sensor.redis.stop()
+        wait_until(
+            lambda: "Connection refused" in sensor.logs(), timeout=40, what="complaints"
+        )
+        sensor.start_broker()
+        known = sensor.recordings()
+        wait_until(lambda: sensor.recordings() > known + 1, timeout=60, what="going on")
+        yield sensor
+    finally:
+        sensor.stop()
+
+
+def test_the_receiver_did_get_the_secrets(sensor):
+    (first, *_) = sensor.http.received
+
+    assert first.headers["x-token"] == CANARIES["HTTP token"]
+    assert CANARIES["query"] in first.path
+
+
+def test_nothing_listens_but_what_the_configuration_asks_for(sensor):
+    wait_until(sensor.metrics_socket.exists)
+    inet = {
+        (connection.laddr.ip, connection.laddr.port)
+        for process in sensor.processes()
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN or connection.type == 2
+    }
+    unix = {
+        connection.laddr
+        for process in sensor.processes()
+        for connection in process.net_connections("unix")
+        if connection.laddr
+    }
+
+    assert inet == {("127.0.0.1", sensor.metrics_port)}
+    # The name under which it was made, before it took its place.
+    assert unix == {f"{sensor.metrics_socket}.new"}
+    assert stat.S_IMODE(sensor.metrics_socket.stat().st_mode) == 0o660
+
+
+def test_nobody_sees_a_secret_in_the_list_of_processes(sensor):
+    for process in sensor.processes():
+        assert leaks(" ".join(process.cmdline())) == [], process
+        assert leaks(" ".join(process.environ().values())) == [], process
+        assert leaks(process.name()) == [], process
+
+
+def test_the_logs_hold_no_secret_whatever_went_wrong(sensor):
+    logs = sensor.logs()
+
+    assert "refuses this sensor" in logs
+    assert leaks(logs) == []
+
+
+def test_secrets_are_in_two_files_that_only_the_owner_reads(sensor):
+    holders = set()
+    for path in sorted(sensor.root.rglob("*")):
+        if path.is_file() and leaks(path.read_bytes().decode(errors="replace")):
+            holders.add(path)
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+
+    assert holders == {sensor.settings.program_file, sensor.settings.celery_file}
+
+
+def test_the_home_is_not_open_to_others(sensor):
+    for path in sensor.settings.home.rglob("*"):
+        # The socket for the figures is for the group, too.
+        if not path.is_symlink() and path != sensor.metrics_socket:
+            assert stat.S_IMODE(path.stat().st_mode) & 0o022 == 0, path
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("status",),
+        ("status", "--json"),
+        ("check",),
+        ("check", "--json"),
+        ("doctor",),
+        ("doctor", "--json"),
+        ("metrics",),
+        ("config", "get"),
+        ("config", "get", "messaging"),
+        ("config", "get", "messaging.http.token"),
+        ("config", "get", "messaging.http.base_url"),
+        ("config", "get", "celery.broker_url"),
+        ("config", "get", "--json"),
+        ("config", "set", "messaging.http.timeout", "much"),
+        ("config", "set", "celery.broker_url", "wrong://:Jackdaw:Gallium@host"),
+        ("task", "list"),
+        ("task", "run", "--here", "heartbeat_task"),
+        ("task", "run", "--here", "send_messages_task"),
+        ("schedule", "preview"),
+        ("deployment", "status"),
+    ],
+    ids=" ".join,
+)
+def test_no_command_shows_a_secret(sensor, words):
+    said = sensor.acoupi("--debug", *words)
+
+    assert said.strip()
+    assert leaks(said) == []
+
+
+def test_the_figures_hold_no_secret(sensor):
+    import urllib.request
+
+    url = f"http://127.0.0.1:{sensor.metrics_port}/metrics"
+    with urllib.request.urlopen(url, timeout=5) as answer:
+        text = answer.read().decode()
+
+    assert "acoupi_recording 1\n" in text
+    assert 'acoupi_messages_waiting{destination="http"}' in text
+    assert leaks(text) == []
+
+
+def test_the_support_bundle_holds_no_secret(sensor, tmp_path):
+    file = tmp_path / "bundle.tar.gz"
+
+    said = sensor.acoupi("support-bundle", "-o", str(file))
+
+    assert leaks(said) == []
+    with tarfile.open(file) as tar:
+        for member in tar.getmembers():
+            text = tar.extractfile(member).read().decode()
+            assert leaks(text) == [], member.name
+
+
+def test_what_goes_to_the_receivers_is_not_told_to_the_others(sensor):
+    for request in sensor.http.received:
+        body = request.body.decode()
+        assert leaks(body) == []
+        others = set(leaks(json.dumps(request.headers)))
+        assert "MQTT password" not in others
+        assert "broker's password" not in others
+
+
+class Bomb:
+    """Code that runs where it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def publish(sensor, queue, body, *, content_type, encoding="utf-8", **headers):
+    import redis
+
+    message = {
+        "body": base64.b64encode(body).decode(),
+        "content-encoding": encoding,
+        "content-type": content_type,
+        "headers": {"lang": "py", "id": "1", "root_id": "1", **headers},
+        "properties": {
+            "body_encoding": "base64",
+            "delivery_tag": str(len(body)),
+            "delivery_info": {"exchange": "", "routing_key": queue},
+            "correlation_id": "1",
+        },
+    }
+    with redis.Redis(
+        port=sensor.redis.port, password=CANARIES["broker's password"]
+    ) as client:
+        client.lpush(queue, json.dumps(message))
+        return client
+
+
+@pytest.mark.parametrize("queue", ["recording", "celery", "detection"])
+def test_a_message_with_code_in_it_is_refused_and_does_no_harm(sensor, tmp_path, queue):
+    import redis
+
+    mark = tmp_path / "exploded"
+    arguments = pickle.dumps(((Bomb(mark),), {}, {}))
+    publish(
+        sensor,
+        queue,
+        arguments,
+        content_type="application/x-python-serialize",
+        encoding="binary",
+        task="file_management_task",
+    )
+
+    with redis.Redis(
+        port=sensor.redis.port, password=CANARIES["broker's password"]
+    ) as client:
+        wait_until(lambda: client.llen(queue) == 0, timeout=30, what="the message")
+    known = sensor.recordings()
+    wait_until(lambda: sensor.recordings() > known + 1, timeout=60, what="recording on")
+    assert not mark.exists()
+
+
+# What an intruder in the broker, or a fault, may put into a queue.
+ODD_BODIES = {
+    "not JSON": b"{",
+    "no list": b"{}",
+    "null": b"null",
+    "too few": b"[[]]",
+    "arguments nobody takes": b'[["../../etc/passwd", 1, 2], {"path": "/"}, {}]',
+    "another type": b'[[{"__type__": "os.system", "__value__": "id"}], {}, {}]',
+    "a type of ours": b'[[{"__type__": "acoupi.data.Recording", "__value__": 1}]]',
+    "not UTF-8": b"\xff\xfe",
+    "deep": b"[" * 5000 + b"]" * 5000,
+    "big": b'[["' + b"a" * 1_000_000 + b'"], {}, {}]',
+}
+
+
+def test_odd_messages_in_the_queues_stop_nothing(sensor):
+    before = {process.pid for process in sensor.processes()}
+    for queue in ("recording", "celery", "detection"):
+        for body in ODD_BODIES.values():
+            for task in ("recording_task", "file_management_task", "no_such_task"):
+                publish(sensor, queue, body, content_type="application/json", task=task)
+    import redis
+
+    with redis.Redis(
+        port=sensor.redis.port, password=CANARIES["broker's password"]
+    ) as client:
+        for queue in ("recording", "celery", "detection"):
+            wait_until(
+                lambda queue=queue: client.llen(queue) == 0,
+                timeout=60,
+                what=f"an empty queue {queue}",
+            )
+    known = sensor.recordings()
+    wait_until(lambda: sensor.recordings() > known + 1, timeout=60, what="recording on")
+    assert {process.pid for process in sensor.processes()} == before
+    assert leaks(sensor.logs()) == []
