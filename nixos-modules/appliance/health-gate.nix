@@ -9,6 +9,7 @@ let
   acoupi = config.services.acoupi;
   cfg = acoupi.appliance.healthGate;
   context = import ../context.nix { inherit config lib pkgs; };
+  hardening = import ../lib/hardening.nix;
 
   # As services do it, whoever calls. A sensor between two recordings, or outside its
   # schedule, is as well as one that records.
@@ -38,6 +39,13 @@ let
     pkgs.coreutils
   ];
 
+  # A switch must not end the one that switches.
+  lasting = {
+    restartIfChanged = false;
+    stopIfChanged = false;
+    unitConfig.X-StopOnRemoval = false;
+  };
+
   update = pkgs.writeShellScriptBin "acoupi-update" ''
     export PATH=${lib.makeBinPath path}:$PATH
     ${lib.concatStrings (lib.mapAttrsToList (name: value: "export ${name}=${lib.escapeShellArg value}\n") environment)}
@@ -48,19 +56,42 @@ in
   config = lib.mkIf (acoupi.enable && acoupi.appliance.enable && cfg.enable) {
     environment.systemPackages = [ update ];
 
-    systemd.services.acoupi-health-gate = {
-      description = "Acoustic sensor: return when a new generation does not record";
+    # The good one is not to be collected as garbage.
+    systemd.tmpfiles.rules = [ "L+ /nix/var/nix/gcroots/acoupi-good - - - - ${environment.STATE}/good" ];
+
+    systemd.services.acoupi-health-gate = lasting // {
+      description = "Acoustic sensor: look whether a new generation records";
       inherit environment path;
-      # A switch must not end the one that switches.
-      restartIfChanged = false;
-      stopIfChanged = false;
-      unitConfig.X-StopOnRemoval = false;
+      serviceConfig =
+        hardening.relaxedBy [ "procfs" ]
+        // {
+          Type = "oneshot";
+          RuntimeDirectory = "acoupi-generations";
+          RuntimeDirectoryPreserve = true;
+          StateDirectory = "acoupi-generations";
+          ExecStart = "${pkgs.bash}/bin/bash ${./health-gate.sh}";
+          TimeoutStartSec = "2min";
+          # Only root tells the system what is good; what is asked of the sensor is asked
+          # as its user, and its lock is beside what it says.
+          CapabilityBoundingSet = [
+            "CAP_SETGID"
+            "CAP_SETUID"
+          ];
+          PrivateUsers = false;
+          ReadWritePaths = [ "-${acoupi.home}" ];
+          SystemCallFilter = [
+            "@system-service"
+            "~@resources"
+          ];
+        };
+    };
+    # Changes the whole system, so it may do all that root may: it runs only for that.
+    systemd.services.acoupi-return = lasting // {
+      description = "Acoustic sensor: return to the generation that recorded last";
+      inherit environment path;
       serviceConfig = {
         Type = "oneshot";
-        RuntimeDirectory = "acoupi-generations";
-        RuntimeDirectoryPreserve = true;
-        StateDirectory = "acoupi-generations";
-        ExecStart = "${pkgs.bash}/bin/bash ${./health-gate.sh}";
+        ExecStart = "${pkgs.bash}/bin/bash ${./return.sh}";
         TimeoutStartSec = "15min";
       };
     };

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Run once a minute: the running generation is good once it records; one that does not in
-# time gives way to the last good one. Data is not touched.
+# time gives way to the last good one. This only looks, notes and calls: what it calls
+# (return.sh) changes the system, and data is not touched.
 set -euo pipefail
 
 readonly minutes=${MINUTES:?minutes in which a generation has to record}
@@ -8,8 +9,6 @@ readonly is_recording=${IS_RECORDING:?command that tells it}
 readonly state=${STATE:?directory that survives boots}
 readonly runtime=${RUNTIME:?directory of this boot}
 readonly system=${SYSTEM:-/run/current-system}
-readonly profile=${PROFILE:-/nix/var/nix/profiles/system}
-readonly roots=${ROOTS:-/nix/var/nix/gcroots}
 
 current=$(readlink -f "$system")
 good=$(readlink "$state/good" || true)
@@ -22,9 +21,9 @@ fi
 
 if "$is_recording"; then
     ln -sfT "$current" "$state/good.new"
+    # What it leads to has to be on the card before it is what is returned to.
+    sync --file-system "$state"
     mv -fT "$state/good.new" "$state/good"
-    # It is not to be collected as garbage.
-    ln -sfT "$state/good" "$roots/acoupi-good"
     rm -f "$runtime/watched"
     echo "this generation records: it is kept as the good one"
     exit 0
@@ -51,11 +50,4 @@ fi
 
 echo "not recording for $passed minutes: returning to $good" >&2
 rm -f "$runtime/watched"
-same_kernel=
-[[ "$(readlink -f "$current/kernel")" != "$(readlink -f "$good/kernel")" ]] || same_kernel=yes
-nix-env --profile "$profile" --set "$good"
-if [[ -n "$same_kernel" ]]; then
-    "$good/bin/switch-to-configuration" switch && exit 0
-fi
-"$good/bin/switch-to-configuration" boot
-systemctl reboot
+systemctl start --no-block acoupi-return.service

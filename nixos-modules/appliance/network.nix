@@ -7,6 +7,7 @@
 }:
 let
   cfg = config.services.acoupi.appliance;
+  hardening = import ../lib/hardening.nix;
 in
 {
   config = lib.mkIf (cfg.enable && cfg.provisioning.enable) {
@@ -34,8 +35,14 @@ in
         pkgs.networkmanager
       ];
       environment.STATE = "/run/acoupi-hotspot";
-      serviceConfig = {
+      serviceConfig = hardening.base // {
         Type = "oneshot";
+        # NetworkManager is asked through its socket, the radio through the kernel's.
+        PrivateNetwork = false;
+        RestrictAddressFamilies = [
+          "AF_UNIX"
+          "AF_NETLINK"
+        ];
         RuntimeDirectory = "acoupi-hotspot";
         RuntimeDirectoryPreserve = true;
         ExecStart = "${pkgs.bash}/bin/bash ${./hotspot.sh}";

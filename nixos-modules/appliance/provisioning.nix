@@ -11,7 +11,10 @@ let
   cfg = acoupi.appliance.provisioning;
   context = import ../context.nix { inherit config lib pkgs; };
   hardening = import ../lib/hardening.nix;
-  mount = "${pkgs.util-linux}/bin/mount";
+  # In the system's mounts: the services have their own, in which it would not be seen.
+  remount =
+    how:
+    "${pkgs.util-linux}/bin/nsenter --target=1 --mount ${pkgs.util-linux}/bin/mount -o remount,${how} ${cfg.partition}";
   partitionMount = "${utils.escapeSystemdPath cfg.partition}.mount";
   install = "${pkgs.coreutils}/bin/install";
   runtime = "/run/acoupi-provision";
@@ -34,40 +37,26 @@ let
     ];
   };
 
+  # As little as both services need: they read the home, which is its owner's.
   confined =
-    hardening.relaxedBy [
-      "generatedCode"
-      "procfs"
-      "network"
-    ]
+    hardening.relaxedBy [ "procfs" ]
     // {
-      # Root takes secrets off the card; what is in the home is done as its owner.
-      CapabilityBoundingSet = [
-        "CAP_CHOWN"
-        "CAP_DAC_OVERRIDE"
-        "CAP_FOWNER"
-        "CAP_SETGID"
-        "CAP_SETUID"
-      ];
+      CapabilityBoundingSet = [ "CAP_DAC_READ_SEARCH" ];
       PrivateUsers = false;
-      # Whether the clock is set is asked of the kernel.
-      ProtectClock = false;
-      # What is seen of sound cards is in /proc.
-      PrivateDevices = true;
-      ProtectKernelTunables = false;
       SystemCallFilter = [
         "@system-service"
-        "@clock"
+        "~@resources"
       ];
-      ReadWritePaths = [
+      # At the first boot none of them is there; they are made before the program runs.
+      ReadWritePaths = map (path: "-${path}") [
         acoupi.home
         cfg.state
-        "-${cfg.partition}"
+        cfg.partition
       ];
       Type = "oneshot";
       # Only while files on it are replaced; without a card there is nothing to do.
-      ExecStartPre = [ "-+${mount} -o remount,rw ${cfg.partition}" ];
-      ExecStopPost = [ "-+${mount} -o remount,ro ${cfg.partition}" ];
+      ExecStartPre = [ "-+${remount "rw"}" ];
+      ExecStopPost = [ "-+${remount "ro"}" ];
     };
 in
 {
@@ -118,6 +107,14 @@ in
       ]
       ++ map (name: "${name}.service") (context.units.serviceNames context.workers);
       serviceConfig = confined // {
+        # Root takes secrets off the card; what is in the home is done as its owner, by
+        # code of the program, whose libraries may make code.
+        CapabilityBoundingSet = [
+          "CAP_DAC_READ_SEARCH"
+          "CAP_SETGID"
+          "CAP_SETUID"
+        ];
+        MemoryDenyWriteExecute = false;
         RemainAfterExit = true;
         # Made here, not by tmpfiles: then the partition of the home is mounted.
         ExecStartPre = confined.ExecStartPre ++ [
@@ -128,7 +125,7 @@ in
         # Whatever comes of it, the sensor starts.
         ExecStart = [
           "-${provision} --base ${base}"
-          "-+${mount} -o remount,ro ${cfg.partition}"
+          "-+${remount "ro"}"
           "-+${pkgs.bash}/bin/bash ${./system-files.sh} all"
         ];
         TimeoutStartSec = 180;
@@ -150,6 +147,12 @@ in
       after = [ "acoupi-provision.service" ];
       serviceConfig = confined // {
         ExecStart = "-${provision} --report";
+        # The addresses are those of the system; nothing is sent.
+        PrivateNetwork = false;
+        RestrictAddressFamilies = [
+          "AF_UNIX"
+          "AF_NETLINK"
+        ];
         TimeoutStartSec = 120;
       };
     };

@@ -119,10 +119,13 @@ def write_report(
     outcome : Outcome, optional
         What is to be reported. Default: that of the last `provision`.
     """
-    if outcome is None:
-        directory = state or settings.home / "provision"
-        outcome = Memory.read(directory / "state.json").outcome
-    text = write_words(outcome, observe(settings))
+    directory = state or settings.home / "provision"
+    memory = Memory.read(directory / "state.json")
+    hotspot = memory.wishes.hotspot
+    own = None
+    if hotspot.enabled and hotspot.password is None:
+        own = Vault(directory / "secrets.json").get(_HOTSPOT_LABEL)
+    text = write_words(outcome or memory.outcome, observe(settings), own)
     where = Partition(partition)
     try:
         where.replace(where.path / REPORT, text.encode())
@@ -272,11 +275,11 @@ class _Run:
         known = ", ".join(network.name for network in self.wishes.networks)
         say(f"Known Wi-Fi: {known or 'none'}.")
         if self.wishes.hotspot.enabled:
-            shown = "as in the file" if password else own
+            # Its own one is told by the report alone: this is also logged.
+            shown = "is that of the file" if password else f"is in {REPORT}"
             say(
-                f"Without any network the sensor opens its own Wi-Fi {name!r} "
-                f"(password: {shown}), its address there is "
-                f"{connections.HOTSPOT_ADDRESS}."
+                f"Without any network the sensor opens its own Wi-Fi {name!r}, whose "
+                f"password {shown}; its address there is {connections.HOTSPOT_ADDRESS}."
             )
 
     def _own_password(self) -> str:

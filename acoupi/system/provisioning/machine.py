@@ -64,8 +64,12 @@ def observe(settings: Settings, asound: Path = _ASOUND) -> Machine:
 def _addresses() -> list[tuple[str, str]]:
     import psutil
 
-    found = []
-    for interface, entries in sorted(psutil.net_if_addrs().items()):
+    found: list[tuple[str, str]] = []
+    try:
+        interfaces = psutil.net_if_addrs()
+    except OSError:
+        return found  # confined as at boot, when there is no network yet
+    for interface, entries in sorted(interfaces.items()):
         for entry in entries:
             try:
                 address = ipaddress.ip_address(entry.address.partition("%")[0])

@@ -11,8 +11,21 @@ if TYPE_CHECKING:
 __all__ = ["write_words"]
 
 
-def write_words(outcome: Outcome, machine: Machine) -> str:
-    """Return the report, with the line ends that every editor shows."""
+def write_words(
+    outcome: Outcome, machine: Machine, hotspot_password: str | None = None
+) -> str:
+    """Return the report, with the line ends that every editor shows.
+
+    Parameters
+    ----------
+    outcome : Outcome
+        What was applied and what is wrong.
+    machine : Machine
+        What was seen of it.
+    hotspot_password : str, optional
+        The password of the sensor's own network, when the sensor made it up: without a
+        screen, nothing else could tell it.
+    """
     lines = ["Report of the sensor", "====================", ""]
     lines += [f"Written {machine.now:%Y-%m-%d %H:%M} UTC by the sensor itself."]
     if machine.clock_is_set:
@@ -36,7 +49,10 @@ def write_words(outcome: Outcome, machine: Machine) -> str:
     lines += ["", *_heading("What was applied"), *_list(outcome.applied)]
     if outcome.notes:
         lines += ["", *_heading("Good to know"), *_list(outcome.notes)]
-    lines += ["", *_heading("The sensor"), *_of_machine(machine), ""]
+    lines += ["", *_heading("The sensor"), *_of_machine(machine)]
+    if hotspot_password is not None:
+        lines += [f"Password of its own Wi-Fi: {hotspot_password}"]
+    lines += [""]
     return "\r\n".join(lines)
 
 

@@ -1,0 +1,124 @@
+"""Generations of the system: one in which the sensor does not record gives way."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from sensor import Sensor, eventually
+
+STATE = "/var/lib/acoupi-generations"
+GATE = "acoupi-health-gate.service"
+
+
+def current(sensor: Sensor) -> str:
+    """Return the generation that runs."""
+    return str(sensor.machine.succeed("readlink -f /run/current-system")).strip()
+
+
+def at_boot(sensor: Sensor) -> str:
+    """Return the generation that is started next."""
+    return str(
+        sensor.machine.succeed("readlink -f /nix/var/nix/profiles/system")
+    ).strip()
+
+
+def good(sensor: Sensor) -> str:
+    """Return the last generation that recorded."""
+    return str(sensor.machine.succeed(f"readlink {STATE}/good || true")).strip()
+
+
+def look(sensor: Sensor, minutes: int = 1) -> None:
+    """Let the gate look, as often as it does in some minutes."""
+    for _ in range(minutes):
+        sensor.machine.succeed(f"systemctl start {GATE}")
+
+
+def one_that_records_is_kept(sensor: Sensor) -> None:
+    """A generation that records becomes the good one."""
+    eventually("recording", sensor.is_recording)
+    look(sensor)
+    assert good(sensor) == current(sensor)
+
+
+def one_that_does_not_record_gives_way(
+    sensor: Sensor, switch: Callable[[], object], minutes: int
+) -> None:
+    """A generation in which nothing is recorded is left by itself, data kept.
+
+    Parameters
+    ----------
+    sensor : Sensor
+        It runs a generation that records.
+    switch : callable
+        Switches to one that does not, as an update does.
+    minutes : int
+        After how many the gate returns.
+    """
+    one_that_records_is_kept(sensor)
+    former = current(sensor)
+    eventually("recordings", lambda: sensor.count("recording"))
+    recordings = {row["id"] for row in sensor.query("SELECT id FROM recording")}
+    switch()
+    bad = current(sensor)
+    assert bad != former
+    assert at_boot(sensor) == bad
+    eventually("not recording", lambda: not sensor.is_recording())
+    look(sensor, minutes - 1)
+    # Not too early: a sensor may need some minutes.
+    assert current(sensor) == bad
+    look(sensor)
+    eventually("the former generation", lambda: current(sensor) == former)
+    assert at_boot(sensor) == former
+    eventually("recording again", sensor.is_recording)
+    assert good(sensor) == former
+    now = {row["id"] for row in sensor.query("SELECT id FROM recording")}
+    assert recordings <= now
+    look(sensor)
+    sensor.machine.fail("systemctl --failed --no-legend | grep --quiet acoupi")
+
+
+def an_update_is_tried_out(sensor: Sensor, good_one: str, bad_one: str) -> None:
+    """``acoupi-update`` makes a generation the one at boot only when it records.
+
+    Parameters
+    ----------
+    sensor : Sensor
+        It runs a generation that records.
+    good_one, bad_one : str
+        Paths of others, of which the second does not record.
+    """
+    former = current(sensor)
+    sensor.machine.fail(f"acoupi-update {bad_one}", timeout=300)
+    assert current(sensor) == former
+    assert at_boot(sensor) == former
+    eventually("recording again", sensor.is_recording)
+    sensor.machine.succeed(f"acoupi-update {good_one}", timeout=300)
+    assert current(sensor) == at_boot(sensor) == good_one
+    assert sensor.is_recording()
+
+
+def a_reset_while_trying_returns(
+    sensor: Sensor, bad_one: str, start: Callable[[], object]
+) -> None:
+    """Power that goes while an update is tried out brings the former one back.
+
+    Parameters
+    ----------
+    sensor : Sensor
+        It runs a generation that records.
+    bad_one : str
+        Path of one that does not.
+    start : callable
+        Starts the machine after the power was gone, with what is to be played.
+    """
+    former = current(sensor)
+    sensor.machine.succeed(
+        f"systemd-run --quiet --collect --unit=trying acoupi-update {bad_one}"
+    )
+    eventually("being tried", lambda: current(sensor) == bad_one)
+    time.sleep(0.5)
+    sensor.machine.crash()
+    start()
+    eventually("recording", sensor.is_recording)
+    assert current(sensor) == former
