@@ -133,6 +133,7 @@ in
 
       services.acoupi-setup = {
         description = "Acoustic sensor: home";
+        stopIfChanged = false;
         unitConfig.RequiresMountsFor = [ cfg.home ] ++ context.unitContext.mounts;
         inherit environment;
         path = [

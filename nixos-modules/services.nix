@@ -35,6 +35,8 @@ in
           service
           // {
             path = [ pkgs.bash ];
+            # A switch restarts it when the rest is done: the shortest gap in recording.
+            stopIfChanged = false;
             # What is linked into the home is read at the start.
             restartTriggers = lib.optional (!cfg.mutableConfiguration) cfg.rendered;
           }

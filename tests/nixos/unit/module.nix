@@ -58,6 +58,14 @@ let
       redis.createLocally = false;
       celery.broker_url = "rediss://queue.example.org:6379/0";
     };
+    secret-broker = {
+      redis.createLocally = false;
+      celery.broker_url._secret = "broker";
+      credentials.broker = "/var/lib/secrets/broker";
+    };
+    mutable-secret-broker = sensors.secret-broker // {
+      mutableConfiguration = true;
+    };
     other-program = {
       program = "dusk_chorus";
       catalogues = [ ../../../templates/fleet/dusk-chorus/catalogue.json ];
@@ -89,6 +97,16 @@ let
     secret-in-store.credentials.mqtt = "${builtins.storeDir}/secret";
     relative-home.home = "var/lib/acoupi";
     unknown-option.sampelrate = 48000;
+    port-zero = lib.recursiveUpdate activity { settings.messaging.mqtt.port = 0; };
+    no-such-level.logLevel = "LOUD";
+    north-of-the-pole.deployment = {
+      name = "nowhere";
+      latitude = 95;
+      longitude = 0;
+    };
+    unnamed.deployment.latitude = 51.5;
+    settings-as-text.settings = "microphone";
+    no-such-pool.celery.pool = "gevent";
     misspelt = {
       settings.microphone.sampelrate = 48000;
     };
@@ -123,11 +141,36 @@ let
       redis = {
         inherit (config.services.redis.servers.acoupi or { port = null; }) port;
       };
-      settings = config.services.acoupi.settings;
+      inherit (config.services.acoupi) deployment settings;
       home = builtins.unsafeDiscardStringContext config.services.acoupi.rendered.drvPath;
     };
+
+  # Units that a change of the configuration restarts.
+  texts =
+    config:
+    lib.mapAttrs (_: unit: builtins.unsafeDiscardStringContext unit.text) (
+      lib.filterAttrs (name: unit: lib.hasInfix "acoupi" name && unit.enable) config.systemd.units
+    );
+  restartedBy =
+    changed:
+    let
+      before = texts (machine activity);
+      after = texts (machine (lib.recursiveUpdate activity changed));
+    in
+    lib.filter (name: before.${name} or null != after.${name} or null) (
+      lib.attrNames (before // after)
+    );
+  changes = {
+    nothing = { };
+    setting.settings.recording.interval = 20;
+    level.logLevel = "DEBUG";
+    deployment.deployment.name = "Oak 8";
+    credential.credentials.mqtt = "/run/secrets/mqtt";
+    memory.temporaryAudioSize = "10%";
+  };
 in
 {
+  restarted = lib.mapAttrs (_: restartedBy) changes;
   looks = lib.mapAttrs (_: look) sensors;
   homes = lib.mapAttrs (_: it: (machine it).services.acoupi.rendered) sensors;
   options = import ../../../nix/options-doc.nix { inherit lib; };

@@ -95,6 +95,44 @@ def test_a_broker_elsewhere_needs_no_server_here(look):
     assert "redis-acoupi" not in found["services"]
 
 
+@pytest.mark.parametrize("sensor", ["secret-broker", "mutable-secret-broker"])
+def test_a_broker_with_a_password_is_a_credential(look, sensor):
+    found = look(sensor)
+    assert found["failures"] == []
+    assert found["warnings"] == []
+    config = found["services"]["acoupi-worker-recording"]["config"]
+    assert config["LoadCredential"] == ["broker:/var/lib/secrets/broker"]
+    # Where it is, is not known: the recorder may have to reach it on the network.
+    assert config["PrivateNetwork"] is False
+
+
+PROCESSES = [
+    "acoupi-beat.service",
+    "acoupi-worker-default.service",
+    "acoupi-worker-detection.service",
+    "acoupi-worker-recording.service",
+]
+
+
+@pytest.mark.parametrize(
+    ("change", "restarted"),
+    [
+        ("nothing", []),
+        ("setting", [*PROCESSES, "acoupi-setup.service"]),
+        ("level", [*PROCESSES, "acoupi-setup.service"]),
+        ("deployment", ["acoupi-deployment.service"]),
+        ("credential", [*PROCESSES, "acoupi-deployment.service"]),
+        ("memory", ["run-acoupi.mount"]),
+    ],
+)
+def test_a_change_restarts_what_it_affects_and_nothing_else(
+    instantiate, change, restarted
+):
+    done = instantiate(EXPRESSION, "restarted")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert json.loads(done.stdout)[change] == sorted(restarted)
+
+
 def test_a_program_of_others_has_its_own_workers_and_settings(look):
     found = look("other-program")
     assert found["failures"] == []
@@ -142,6 +180,12 @@ def test_a_credential_that_nothing_uses_is_mentioned(look):
         ("secret-in-store", "credentials.mqtt", "outside the Nix store"),
         ("relative-home", "home", "absolute path"),
         ("unknown-option", "services.acoupi.sampelrate", "does not exist"),
+        ("port-zero", "settings.messaging.mqtt.port", "at least 1 and at most 65535"),
+        ("no-such-level", "services.acoupi.logLevel", '"WARNING"'),
+        ("north-of-the-pole", "deployment.latitude", "between -90 and 90"),
+        ("unnamed", "services.acoupi.deployment.name", "no value defined"),
+        ("settings-as-text", "services.acoupi.settings", "not of type"),
+        ("no-such-pool", "services.acoupi.celery.pool", '"threads"'),
     ],
 )
 def test_a_value_of_the_wrong_kind_ends_the_evaluation(
