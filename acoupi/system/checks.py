@@ -1,10 +1,18 @@
-"""Trying the parts of a sensor, one after the other, without leaving anything."""
+"""Trying the parts of a sensor, one after the other, without leaving anything.
+
+The program is tried in a process of its own: it is other people's code, and PortAudio
+aborts the process when ALSA has no default device.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import socket
-from dataclasses import dataclass
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from acoupi.errors import AcoupiError
@@ -19,6 +27,10 @@ __all__ = ["Check", "check"]
 
 _PATIENCE = 3.0
 """Seconds that a broker has to answer."""
+
+_PROGRAM_PATIENCE = 90.0
+"""Seconds that the program may take for its own checks; each of its destinations may
+take its time-out."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +68,68 @@ def _checks(settings: Settings) -> Iterator[Check]:
     if config is None or celery is None:
         yield Check("program", "skipped", "the configuration is not valid")
         return
+    yield from _try_apart(settings)
+
+
+def _try_apart(settings: Settings) -> Iterator[Check]:
+    """Try the program in a process of its own."""
+    command = [sys.executable, "-m", __name__, str(settings.home)]
+    environment = {
+        **os.environ,
+        "ACOUPI_HOME": str(settings.home),
+        # Found there as it was here.
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+    }
+    with tempfile.TemporaryFile() as said:
+        try:
+            done = subprocess.run(
+                command,
+                check=False,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=said,
+                env=environment,
+                timeout=_PROGRAM_PATIENCE,
+            )
+            output, code = done.stdout, done.returncode
+        except subprocess.TimeoutExpired as error:
+            output, code = error.stdout or b"", None
+        said.seek(max(0, said.seek(0, os.SEEK_END) - 1000))
+        last = said.read().decode(errors="replace").strip().splitlines()[-1:]
+    found = [Check(**json.loads(line)) for line in output.splitlines()]
+    yield from found
+    if code != 0:
+        name = "parts" if any(one.name == "program" for one in found) else "program"
+        how = (
+            f"did not end within {_PROGRAM_PATIENCE:g} s"
+            if code is None
+            else f"crashed (signal {-code})"
+            if code < 0
+            else f"ended with code {code}"
+        )
+        yield Check(name, "failed", ": ".join([f"the check {how}", *last]))
+
+
+def _try_here(settings: Settings) -> Iterator[Check]:
     # Setting the program up may make its databases.
     outcome, program = _attempt("program", lambda: _make_program(settings))
     yield outcome
     if program is not None:
+        _leave_to_the_recorder(settings, program)
         yield _attempt("parts", lambda: program.check(program.config))[0]
+
+
+def _leave_to_the_recorder(settings: Settings, program: Any) -> None:
+    """Have a microphone that the sensor records from not opened a second time."""
+    from acoupi.components.health import read_recorder_status
+    from acoupi.components.recorders import MicrophoneRecorder
+
+    report = read_recorder_status(settings.run_dir / "recorder.json") or {}
+    recorder = getattr(program, "recorder", None)
+    heard = report.get("current") and report.get("capturing")
+    if heard and isinstance(recorder, MicrophoneRecorder):
+        # It cannot be, and need not: it is heard.
+        recorder.source.check = lambda: None  # type: ignore[method-assign]
 
 
 def _attempt(name: str, action: Callable[[], Any]) -> tuple[Check, Any]:
@@ -161,3 +230,18 @@ def _check_configured_broker(url: str) -> str:
             f"the broker at {shown} does not answer ({said}): {remedy}"
         ) from error
     return shown
+
+
+def _main() -> None:
+    from acoupi.system.settings import Settings
+
+    # What a program prints must not get between the answers.
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
+        os.dup2(2, 1)
+        for outcome in _try_here(Settings(sys.argv[1])):
+            answers.write(json.dumps(asdict(outcome)) + "\n")
+            answers.flush()
+
+
+if __name__ == "__main__":
+    _main()

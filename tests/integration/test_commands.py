@@ -598,6 +598,27 @@ def test_devices_lists_microphones_or_says_what_to_do(home, capfd):
     assert re.search("IDENTITY|There is no microphone", text)
 
 
+def test_devices_lists_a_microphone_that_is_in_use(home, capfd, monkeypatch):
+    from acoupi.audio.devices import Microphone
+    from acoupi.system.doctor.cards import CaptureDevice
+
+    free = Microphone("card:Mic", "Mic (hw:1,0)", 0, 2, (48_000,), 48_000, "ALSA")
+    node = Path("/dev/snd/pcmC2D0c")
+    busy = CaptureDevice(2, 0, "usb:1:2-3", "UltraMic (hw:2,0)", node, 4711, "")
+    monkeypatch.setattr(
+        "acoupi.system.listening.look_for_microphones", lambda **_: [free]
+    )
+    monkeypatch.setattr(
+        "acoupi.system.doctor.cards.list_capture_devices", lambda _: [busy]
+    )
+    listed = json.loads(run(capfd, "devices", "--json"))
+    assert {one["identity"]: one["in_use_by"] for one in listed} == {
+        "card:Mic": None,
+        "usb:1:2-3": 4711,
+    }
+    assert "process 4711" in run(capfd, "devices")
+
+
 def test_run_with_a_program_sets_it_up_once_by_its_options(home, capfd, monkeypatch):
     from acoupi.system import foreground
 

@@ -268,3 +268,41 @@ def test_each_fault_is_found_in_its_part_with_the_remedy(
     state, message = checks(settings)[part]
     assert state == "failed"
     assert said in message
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("import os; os.abort()", "crashed (signal 6)"),
+        ("import os; os._exit(3)", "ended with code 3"),
+    ],
+)
+def test_a_check_that_ends_the_process_is_a_failed_check(
+    settings, tmp_path, monkeypatch, code, said
+):
+    (tmp_path / "ending.py").write_text(
+        "from acoupi.programs.templates import (\n"
+        "    MessagingProgram, MessagingProgramConfiguration)\n"
+        "class Ending(MessagingProgram[MessagingProgramConfiguration]):\n"
+        "    config_schema = MessagingProgramConfiguration\n"
+        "    def check(self, config):\n"
+        "        print('about to end')\n"
+        f"        {code}\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    settings.name_file.write_text("ending\n")
+    found = checks(settings)
+    assert found["program"][0] == "ok"
+    assert found["parts"][0] == "failed"
+    assert said in found["parts"][1]
+
+
+def test_a_microphone_that_the_sensor_records_from_is_not_opened_again(settings):
+    config = json.loads(settings.program_file.read_text())
+    config["microphone"] |= {"source": "microphone", "device_name": "no such thing"}
+    settings.program_file.write_text(json.dumps(config))
+    state, message = checks(settings)["parts"]
+    assert state == "failed"
+    assert "no such thing" in message
+    write_recorder_status(settings, capturing=True)
+    assert checks(settings)["parts"] == ("ok", "")
