@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -32,6 +33,8 @@ class ProcessState:
     pid: int | None = None
     restarts: int | None = None
     """How often it was restarted; None where nobody counts."""
+    seconds: float | None = None
+    """For how long it has been in this state; None where nobody notes it."""
 
 
 @dataclass(frozen=True)
@@ -75,11 +78,14 @@ def _managers() -> list[ServiceManager]:
 def _services(settings: Settings, manager: ServiceManager) -> Liveness | None:
     if not manager.available:
         return None
-    units = sorted(
-        unit.name
-        for unit in manager.unit_dir.glob("acoupi-*.service")
-        if home_in_unit(unit) == str(settings.home)
-    )
+    try:
+        units = sorted(
+            unit.name
+            for unit in manager.unit_dir.glob("acoupi-*.service")
+            if home_in_unit(unit) == str(settings.home)
+        )
+    except OSError:
+        units = []  # a directory of another, or one that a service may not see
     try:
         units = units or _declared(settings, manager)
         shown = manager.show(units) if units else {}
@@ -98,6 +104,7 @@ def _services(settings: Settings, manager: ServiceManager) -> Liveness | None:
                 _state_of(values.get("ActiveState", ""), values.get("SubState", "")),
                 pid or None,
                 int(restarts) if restarts.isdigit() else None,
+                _age(values.get("StateChangeTimestampMonotonic", "")),
             )
         )
     return Liveness("systemd" if manager.system else "systemd-user", tuple(states))
@@ -124,6 +131,13 @@ def _state_of(active: str, sub: str) -> str:
         "deactivating": "stopping",
     }
     return names.get(active, "stopped")
+
+
+def _age(microseconds: str) -> float | None:
+    """Return how long ago something happened, from systemd's monotonic time."""
+    if not microseconds.isdigit() or int(microseconds) == 0:
+        return None
+    return round(time.monotonic() - int(microseconds) / 1e6, 1)
 
 
 def _background(settings: Settings) -> Liveness:

@@ -19,7 +19,8 @@ let
       ${context.python}/bin/acoupi status --json |
       ${context.python}/bin/python3 -c '
     import json, sys
-    recorder = json.load(sys.stdin)["recorder"] or {"current": False}
+    text = sys.stdin.read()
+    recorder = text and json.loads(text)["recorder"] or {"current": False}
     sys.exit(not (
         recorder["current"]
         and (recorder["capturing"] or recorder["waiting_on_purpose"])

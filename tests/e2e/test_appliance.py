@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 
 import end_to_end
+import generations
 import machine
 import nix_units
 import provisioning
 import pytest
-from installation import DEFAULT, config_of
-from sensor import Sensor
+from installation import ACTIVITY, DEFAULT, config_of
+from sensor import Sensor, eventually
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -27,7 +29,7 @@ Type=ext4
 Options=ro,noatime
 """
 
-# In a container only parts of /proc/sys that are one's own may be set, and not by files.
+# In a container nothing in /proc/sys may be written, not even what is one's own.
 OWN_HOSTNAME = """\
 [Unit]
 DefaultDependencies=no
@@ -41,6 +43,50 @@ ExecStart=mount --bind /run/proc/sys/kernel/hostname /proc/sys/kernel/hostname
 WantedBy=sysinit.target
 """
 
+# What NixOS does with generations, as far as the sensor's services see it.
+NIX_ENV = """\
+#!/bin/sh -e
+[ "$1 $3" = "--profile --set" ]
+ln -sfT "$4" "$2.new"
+mv -fT "$2.new" "$2"
+"""
+SWITCH = """\
+#!/bin/sh -e
+generation=$(dirname "$(dirname "$0")")
+case "$1" in
+boot) exit ;;
+switch | test | activate) ;;
+*) exit 2 ;;
+esac
+ln -sfT "$generation" /run/current-system
+there=/run/systemd/system/acoupi-worker-recording.service.d
+mkdir -p "$there"
+cp "$generation/recorder.conf" "$there/generation.conf"
+[ "$1" = activate ] || {
+    systemctl daemon-reload
+    systemctl restart --no-block acoupi-worker-recording.service
+}
+"""
+ACTIVATION_UNIT = """\
+[Unit]
+Description=What stands for NixOS' own start of a generation
+DefaultDependencies=no
+Before=sysinit.target
+[Service]
+Type=oneshot
+ExecStart=/nix/var/nix/profiles/system/bin/switch-to-configuration activate
+ExecStart=systemctl daemon-reload
+[Install]
+WantedBy=sysinit.target
+"""
+RECORDERS = {
+    "former": "",
+    "next": "",
+    # Installed in order, and dead at once.
+    "bad": "[Service]\nExecStart=\nExecStart=/bin/false\n",
+}
+MINUTES = 3
+
 # A radio, and never a network.
 NO_NETWORK = """\
 #!/bin/sh
@@ -49,17 +95,12 @@ echo "$*" >>/run/nmcli
 """
 
 
-@pytest.fixture(scope="module")
-def appliance(system):
-    """The layers of an appliance."""
+@contextlib.contextmanager
+def made(system, settings):
+    """Make the topmost layer of an appliance, for a while."""
     reason = nix_units.missing()
     if reason:
         pytest.skip(reason)
-    settings = {
-        "home": HOME,
-        "settings": config_of(DEFAULT),
-        "appliance": {"provisioning": {"enable": True}},
-    }
     top = machine.scratch_directory("e2e-appliance-")
     evaluated = nix_units.NixSystem(
         settings,
@@ -70,6 +111,21 @@ def appliance(system):
         evaluated.write(top)
         evaluated.build(top, system)
         (top / "usr/bin").mkdir(exist_ok=True)
+        yield top
+    finally:
+        evaluated.discard()
+        shutil.rmtree(top, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def appliance(system):
+    """The layers of an appliance."""
+    settings = {
+        "home": HOME,
+        "settings": config_of(DEFAULT),
+        "appliance": {"provisioning": {"enable": True}},
+    }
+    with made(system, settings) as top:
         (top / "usr/bin/nmcli").write_text(NO_NETWORK)
         (top / "usr/bin/nmcli").chmod(0o755)
         units = top / "etc/systemd/system"
@@ -84,9 +140,6 @@ def appliance(system):
         # The name of a machine that has none yet.
         (top / "etc/hostname").write_text("")
         yield [top, *system]
-    finally:
-        evaluated.discard()
-        shutil.rmtree(top, ignore_errors=True)
 
 
 @pytest.fixture
@@ -145,3 +198,79 @@ def test_the_card_sets_the_sensor_up_and_no_mistake_stops_it(sensor, chirps):
     ):
         provisioning.goes_on_with(sensor, chirps, text, said)
     end_to_end.is_in_order(sensor, sensor.listening)
+
+
+def add_generations(top):
+    """Add generations of the system to a layer; the first is the one at boot."""
+    (top / "usr/bin/nix-env").write_text(NIX_ENV)
+    (top / "usr/bin/nix-env").chmod(0o755)
+    for name, recorder in RECORDERS.items():
+        path = top / "nix/store" / name
+        (path / "bin").mkdir(parents=True)
+        (path / "kernel").symlink_to("/nix/store/kernel")
+        (path / "recorder.conf").write_text(recorder)
+        (path / "bin/switch-to-configuration").write_text(SWITCH)
+        (path / "bin/switch-to-configuration").chmod(0o755)
+    for directory in ("gcroots", "profiles"):
+        (top / "nix/var/nix" / directory).mkdir(parents=True)
+    (top / "nix/var/nix/profiles/system").symlink_to("/nix/store/former")
+    units = top / "etc/systemd/system"
+    (units / "activation.service").write_text(ACTIVATION_UNIT)
+    (units / "sysinit.target.wants").mkdir(exist_ok=True)
+    wants = units / "sysinit.target.wants/activation.service"
+    wants.symlink_to("../activation.service")
+
+
+@pytest.fixture(scope="module")
+def with_generations(system):
+    """The layers of an appliance that is changed from elsewhere."""
+    settings = {
+        "program": ACTIVITY,
+        "settings": config_of(ACTIVITY),
+        "appliance": {"healthGate": {"minutes": MINUTES}},
+    }
+    with made(system, settings) as top:
+        add_generations(top)
+        yield [top, *system]
+
+
+@pytest.fixture
+def changed(with_generations, chirps, watched):
+    """A sensor that runs the first of some generations."""
+    booted = watched(machine.NspawnMachine("generations", with_generations))
+    try:
+        booted.start()
+        found = Sensor(
+            booted,
+            booted,
+            play="paplay --server=unix:/run/microphone/native",
+            user=nix_units.USER,
+            broker="redis-acoupi.service",
+        )
+        # The test says when a minute is over.
+        booted.succeed("systemctl stop acoupi-health-gate.timer")
+        found.play_sound(chirps)
+        yield found
+    finally:
+        booted.discard()
+
+
+def test_a_generation_that_does_not_record_gives_way_by_itself(changed):
+    generations.one_that_does_not_record_gives_way(
+        changed,
+        lambda: changed.machine.succeed(
+            "nix-env --profile /nix/var/nix/profiles/system --set /nix/store/bad",
+            "/nix/store/bad/bin/switch-to-configuration switch",
+        ),
+        MINUTES,
+    )
+
+
+def test_an_update_holds_only_when_it_records(changed, chirps):
+    def start():
+        changed.machine.start()
+        changed.play_sound(chirps)
+
+    eventually("recording", changed.is_recording)
+    generations.a_reset_while_trying_returns(changed, "/nix/store/bad", start)
+    generations.an_update_is_tried_out(changed, "/nix/store/next", "/nix/store/bad")

@@ -89,11 +89,11 @@ def an_update_is_tried_out(sensor: Sensor, good_one: str, bad_one: str) -> None:
         Paths of others, of which the second does not record.
     """
     former = current(sensor)
-    sensor.machine.fail(f"acoupi-update {bad_one}", timeout=300)
+    sensor.machine.fail(f"STEP=5 acoupi-update {bad_one}", timeout=300)
     assert current(sensor) == former
     assert at_boot(sensor) == former
     eventually("recording again", sensor.is_recording)
-    sensor.machine.succeed(f"acoupi-update {good_one}", timeout=300)
+    sensor.machine.succeed(f"STEP=5 acoupi-update {good_one}", timeout=300)
     assert current(sensor) == at_boot(sensor) == good_one
     assert sensor.is_recording()
 

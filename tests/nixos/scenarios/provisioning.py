@@ -120,7 +120,7 @@ def follows_the_file(sensor: Sensor, sound: str) -> None:
     machine = sensor.machine
     assert machine.succeed("uname -n").strip() == "garden-1"
     assert machine.succeed("cat /run/acoupi-provision/keys/admin").startswith("ssh-")
-    eventually("a detection at the MQTT broker", lambda: sensor.received_recordings())
+    eventually("a detection at the MQTT broker", sensor.received_recordings)
     keeps_secrets_off_the_card(sensor)
     _is_read_only(sensor)
 

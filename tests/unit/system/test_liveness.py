@@ -49,3 +49,14 @@ def test_those_of_another_home_are_not_its_own(settings, tmp_path):
     found = observe_processes(settings, Systemd("/elsewhere", tmp_path))
     assert not found.running
     assert found.kept_by is None
+
+
+def test_a_directory_of_units_that_may_not_be_seen_is_no_error(
+    settings, tmp_path, monkeypatch
+):
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.glob", refuse)
+    systemd = Systemd(settings.home, tmp_path)
+    assert observe_processes(settings, systemd).kept_by == "systemd"
