@@ -7,6 +7,7 @@ import shutil
 import end_to_end
 import machine
 import nix_units
+import passwords
 import pytest
 import services
 from installation import ACTIVITY, config_of
@@ -18,9 +19,15 @@ pytestmark = pytest.mark.timeout(900)
 @pytest.fixture(scope="module")
 def nix_system(system):
     """The layers of a system whose services are those that the module declares."""
+    config = config_of(ACTIVITY)
+    config["messaging"]["mqtt"] |= {
+        "username": "sensor",
+        "password": {"_secret": "mqtt"},
+    }
     settings = {
         "program": ACTIVITY,
-        "settings": config_of(ACTIVITY),
+        "settings": config,
+        "credentials": {"mqtt": passwords.FILE},
         "deployment": {"name": "garden", "latitude": 51.66, "longitude": 0.05},
     }
     reason = nix_units.missing()
@@ -31,6 +38,10 @@ def nix_system(system):
     try:
         evaluated.write(top)
         evaluated.build(top, system)
+        password = top / passwords.FILE.lstrip("/")
+        password.parent.mkdir(parents=True)
+        password.write_text(f"{passwords.PASSWORD}\n")
+        password.chmod(0o600)
         yield [top, *system]
     finally:
         evaluated.discard()
@@ -72,3 +83,7 @@ def test_after_a_reboot_the_sensor_goes_on_by_itself(sensor, chirps):
 def test_start_stop_and_status_act_on_the_declared_services(sensor):
     services.stops_and_starts(sensor, at_boot=False)
     end_to_end.detects_and_delivers(sensor)
+
+
+def test_secrets_are_used_and_nowhere_to_be_read(sensor):
+    passwords.are_nowhere_to_be_read(sensor, "ls -d /nix/store/*")
