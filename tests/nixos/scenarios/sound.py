@@ -7,6 +7,8 @@ import math
 import random
 import sys
 import wave
+from collections.abc import Iterable
+from pathlib import Path
 
 
 def write_chirps(path: str, seconds: int = 4, samplerate: int = 48_000) -> None:
@@ -22,7 +24,7 @@ def write_chirps(path: str, seconds: int = 4, samplerate: int = 48_000) -> None:
         In Hz.
     """
     noise = random.Random(1)  # not a secret, but always the same
-    samples = array.array("h")
+    samples: list[float] = []
     for index in range(seconds * samplerate):
         time = index / samplerate
         within = time % 0.5
@@ -31,7 +33,12 @@ def write_chirps(path: str, seconds: int = 4, samplerate: int = 48_000) -> None:
             # Up from 3 to 6 kHz, with soft edges.
             phase = 2 * math.pi * (3_000 * within + 0.5 * 25_000 * within**2)
             value += 9_000 * math.sin(math.pi * within / 0.12) * math.sin(phase)
-        samples.append(max(-32_768, min(32_767, round(value))))
+        samples.append(value)
+    _write(path, samples, samplerate)
+
+
+def _write(path: str, values: Iterable[float], samplerate: int) -> None:
+    samples = array.array("h", (max(-32_768, min(32_767, round(it))) for it in values))
     if sys.byteorder == "big":
         samples.byteswap()
     with wave.open(path, "wb") as file:
@@ -39,3 +46,36 @@ def write_chirps(path: str, seconds: int = 4, samplerate: int = 48_000) -> None:
         file.setsampwidth(2)
         file.setframerate(samplerate)
         file.writeframes(samples.tobytes())
+
+
+def write_defect(path: str, kind: str, seconds: int = 4) -> None:
+    """Write what a defective microphone delivers, at 48 kHz.
+
+    Parameters
+    ----------
+    path : str
+        Where to.
+    kind : str
+        ``silence`` (zeros), ``stuck`` (one value), ``offset`` (faint noise around a
+        tenth of full scale) or ``clipping`` (a loud tone cut at full scale).
+    seconds : int
+        Its length.
+    """
+    noise = random.Random(1)
+    make = {
+        "silence": lambda _: 0.0,
+        "stuck": lambda _: 6_000.0,
+        "offset": lambda _: 3_300 + noise.gauss(0, 40),
+        "clipping": lambda time: 90_000 * math.sin(2 * math.pi * 1_000 * time),
+    }[kind]
+    _write(path, (make(index / 48_000) for index in range(seconds * 48_000)), 48_000)
+
+
+def write_counter(path: str, seconds: int, samplerate: int) -> None:
+    """Write raw samples that count: each is one more than the last, modulo 65,536."""
+    cycle = array.array("h", [*range(32_768), *range(-32_768, 0)])
+    if sys.byteorder == "big":
+        cycle.byteswap()
+    size = 2 * seconds * samplerate
+    content = cycle.tobytes() * (size // (2 * len(cycle)) + 1)
+    Path(path).write_bytes(content[:size])
