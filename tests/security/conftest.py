@@ -1,0 +1,13 @@
+"""How long is fuzzed: ``pytest tests/security --hypothesis-profile=fuzz`` for long."""
+
+from __future__ import annotations
+
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "fuzz",
+    max_examples=20_000,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    print_blob=True,
+)
