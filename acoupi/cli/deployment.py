@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from acoupi.cli.lazy import CommandGroup
-from acoupi.cli.output import echo_json, json_option
+from acoupi.cli.output import clock_face, echo_json, json_option
 
 if TYPE_CHECKING:
     from acoupi import data
@@ -91,9 +91,23 @@ def _show(deployment: data.Deployment, state: str, *, as_json: bool) -> None:
         else f"{_degrees(deployment.latitude, 'NS')}, "
         f"{_degrees(deployment.longitude, 'EW')}"
     )
-    end = f" to {deployment.ended_on:%Y-%m-%d %H:%M}" if deployment.ended_on else ""
     click.echo(f"{state}: {deployment.name} ({place})")
-    click.echo(f"from {deployment.started_on:%Y-%m-%d %H:%M}{end} UTC")
+    show = clock_face(_timezone())
+    end = f" to {show(deployment.ended_on)}" if deployment.ended_on else ""
+    click.echo(f"from {show(deployment.started_on)}{end}")
+
+
+def _timezone() -> Any:
+    """Return the time zone of the sensor, None when it has none."""
+    from acoupi.errors import AcoupiError
+    from acoupi.system import Settings
+    from acoupi.system.configuration import read_raw_config
+
+    try:
+        config = read_raw_config(Settings().program_file)
+    except AcoupiError:
+        return None
+    return config.get("timezone") if isinstance(config, dict) else None
 
 
 def _degrees(value: float, directions: str) -> str:

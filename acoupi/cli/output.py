@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import datetime
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["echo_json", "echo_table", "json_option", "mark"]
+__all__ = ["ClockFace", "clock_face", "echo_json", "echo_table", "json_option", "mark"]
 
 
 def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -45,3 +47,38 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 def mark(*, good: bool) -> str:
     """Return ``ok`` or ``FAIL``, coloured on a terminal."""
     return click.style("ok  ", fg="green") if good else click.style("FAIL", fg="red")
+
+
+ClockFace: TypeAlias = "Callable[[str | datetime.datetime | None], str]"
+"""Shows a moment, given as ISO 8601 text or as a time, None for now."""
+
+
+def clock_face(timezone: Any) -> ClockFace:
+    """Return what shows moments in the sensor's time zone.
+
+    Parameters
+    ----------
+    timezone
+        IANA name; when it is none that is known, the machine's zone counts.
+    """
+    import zoneinfo
+
+    zone: datetime.tzinfo | None = None
+    if isinstance(timezone, str):
+        # An unknown one is told as a problem of its own.
+        with contextlib.suppress(zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+            zone = zoneinfo.ZoneInfo(timezone)
+
+    def show(moment: str | datetime.datetime | None) -> str:
+        if moment is None:
+            moment = datetime.datetime.now(datetime.UTC)
+        if isinstance(moment, str):
+            try:
+                moment = datetime.datetime.fromisoformat(moment)
+            except ValueError:
+                return str(moment)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=datetime.UTC)
+        return f"{moment.astimezone(zone):%Y-%m-%d %H:%M:%S %Z}"
+
+    return show

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from acoupi.cli.output import echo_json, json_option, mark
+from acoupi.cli.output import clock_face, echo_json, json_option, mark
 
 if TYPE_CHECKING:
+    from acoupi.cli.output import ClockFace
     from acoupi.system import Settings
     from acoupi.system.checks import Check
 
@@ -114,8 +115,7 @@ def _indented(text: str) -> str:
 
 
 def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
-    from acoupi.system.health import is_recording
-
+    show = clock_face(found.get("timezone"))
     running = "running" if found["running"] else "not running"
     keeper = f", kept by {found['kept_by']}" if found["kept_by"] else ""
     manager = f", managed by {found['managed_by']}" if found["managed_by"] else ""
@@ -127,47 +127,61 @@ def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
         pid = f" (process {process['pid']})" if process["pid"] else ""
         again = f", {process['restarts']} restarts" if process["restarts"] else ""
         lines.append(("", f"{process['name']}: {process['state']}{pid}{again}"))
-    recorder = found["recorder"]
-    if recorder is not None and recorder["current"]:
-        lines.append(("Recording", _recording(recorder, now=is_recording(found))))
-    else:
-        lines.append(("Recording", "no"))
-    lines += _store(found["store"])
+    lines += _recording(found, show)
+    lines += _store(found["store"], show)
     for destination, counts in (found["messages"] or {}).items():
         text = ", ".join(f"{count} {state}" for state, count in counts.items())
         lines.append(("Messages", f"to {destination}: {text}"))
     disk = found["disk"]
     if disk is not None:
-        left = f", for {disk['days_left']} days" if disk["days_left"] else ""
-        lines.append(("Disk", f"{disk['free_bytes'] / 1e9:.1f} GB free{left}"))
+        left = f", for {disk['days_left']:g} days" if disk["days_left"] else ""
+        lines.append(
+            ("Disk", f"{disk['free_bytes'] / 1e9:.1f} GB free at {disk['path']}{left}")
+        )
     synchronised = found["clock"]["synchronised"]
-    lines.append(("Clock", "set" if synchronised else "not known to be set"))
+    state = "set" if synchronised else "not known to be set"
+    lines.append(("Clock", f"{show(None)}, {state}"))
     deployment = found["deployment"]
     if deployment is not None:
-        ended = f", ended {deployment['ended_on']}" if deployment["ended_on"] else ""
-        lines.append(
-            (
-                "Deployment",
-                f"{deployment['name']} since {deployment['started_on']}{ended}",
-            )
-        )
+        text = f"{deployment['name']} since {show(deployment['started_on'])}"
+        if deployment["ended_on"]:
+            text += f", ended {show(deployment['ended_on'])}"
+        lines.append(("Deployment", text))
     return lines
 
 
-def _recording(recorder: dict[str, Any], *, now: bool) -> str:
-    parts = [
-        "yes" if now else "waiting",
-        f"{recorder.get('device') or 'no device'} at {recorder.get('samplerate')} Hz",
-        f"{recorder.get('samples_lost', 0)} samples lost",
+def _recording(found: dict[str, Any], show: ClockFace) -> list[tuple[str, str]]:
+    from acoupi.system.health import is_recording
+
+    recorder = found["recorder"]
+    if recorder is None or not recorder["current"]:
+        return [("Recording", "no")]
+    if is_recording(found):
+        since = recorder.get("since")
+        now = f"yes, since {show(since)}" if since else "yes"
+    elif recorder.get("waiting_on_purpose"):
+        now = "waiting, as its schedule and conditions say"
+    elif recorder.get("capturing"):
+        now = "waiting"
+    else:
+        now = "no, the microphone is away"
+    heard = [
+        recorder.get("device") or "no device",
+        f"{recorder.get('samplerate')} Hz",
     ]
-    if now and recorder.get("since"):
-        parts[0] = f"yes, since {recorder['since']}"
     if recorder.get("level_dbfs") is not None:
-        parts.append(f"level {recorder['level_dbfs']:.0f} dBFS")
-    return ", ".join(parts)
+        heard.append(f"level {recorder['level_dbfs']:.0f} dBFS")
+    if recorder.get("peak_dbfs") is not None:
+        heard.append(f"peak {recorder['peak_dbfs']:.0f} dBFS")
+    if recorder.get("reopen_count"):
+        heard.append(f"opened again {recorder['reopen_count']} times")
+    return [
+        ("Recording", f"{now}, {recorder.get('samples_lost', 0)} samples lost"),
+        ("Microphone", ", ".join(heard)),
+    ]
 
 
-def _store(store: dict[str, Any] | None) -> list[tuple[str, str]]:
+def _store(store: dict[str, Any] | None, show: ClockFace) -> list[tuple[str, str]]:
     if store is None:
         return [("Stored", "nothing yet")]
     states = ", ".join(
@@ -176,8 +190,10 @@ def _store(store: dict[str, Any] | None) -> list[tuple[str, str]]:
     )
     what = f"{store['recordings']} recordings ({states}), {store['detections']}"
     lines = [("Stored", f"{what} detections")]
+    if store["last_recording_on"]:
+        lines.append(("", f"last recording {show(store['last_recording_on'])}"))
     if store["last_detection_on"]:
-        lines.append(("", f"last detection {store['last_detection_on']}"))
+        lines.append(("", f"last detection {show(store['last_detection_on'])}"))
     losses = ", ".join(f"{count} {kind}" for kind, count in store["losses"].items())
     if losses:
         lines.append(("Losses", losses))
