@@ -18,9 +18,10 @@ from acoupi.system.configuration import read_program_name, read_raw_config
 from acoupi.system.deployments import get_last_deployment
 from acoupi.system.liveness import observe_processes
 from acoupi.system.records import read_messages, read_recordings
+from acoupi.system.troubles import read_troubles
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from acoupi.system.settings import Settings
 
@@ -28,6 +29,12 @@ __all__ = ["Check", "check", "is_recording", "status"]
 
 LOW_SPACE = 500e6
 """Bytes of free space below which it is a problem."""
+
+LONG_WAY = 60.0
+"""Seconds that a process may take to start or to stop."""
+
+SETTLED = 600.0
+"""Seconds after which a process that was restarted counts as well again."""
 
 LARGE_BACKLOG = 1000
 """Undecided recordings from which the sensor does not keep up."""
@@ -40,6 +47,7 @@ def status(settings: Settings) -> dict[str, Any]:
     -------
     dict
         ``home``, ``program``, ``managed_by``; ``running``, ``kept_by``, ``processes``;
+        ``troubles`` (what the processes logged as errors lately);
         ``recorder`` (what the recording worker says, with its ``age`` in seconds and
         whether it is ``current``), ``store``, ``messages``, ``disk``, ``clock``,
         ``deployment``; ``problems``, a list of sentences. A part that cannot be read
@@ -67,13 +75,19 @@ def status(settings: Settings) -> dict[str, Any]:
         "home": str(settings.home),
         "program": program,
         "managed_by": settings.managed_by,
+        "timezone": _in(config, "timezone"),
         "running": alive.running,
         "kept_by": alive.kept_by,
         "processes": [asdict(process) for process in alive.processes],
+        "troubles": read_troubles(settings.run_dir),
         "recorder": recorder,
         "store": store,
         "messages": messages,
-        "disk": _disk(_path_in(config, "paths", "recordings") or settings.home, store),
+        "disk": _disk(
+            _path_in(config, "paths", "recordings") or settings.home,
+            store,
+            _in(config, "retention", "min_free_space"),
+        ),
         "clock": {"synchronised": clock.synchronised},
         "deployment": deployment.model_dump(mode="json") if deployment else None,
     }
@@ -91,13 +105,20 @@ def _attempt(problems: list[str], read: Callable[[], Any]) -> Any:
     return None
 
 
-def _path_in(config: Any, *keys: str) -> Path | None:
+def _in(config: Any, *keys: str) -> Any:
     for key in keys:
         config = config.get(key) if isinstance(config, dict) else None
-    return Path(config) if isinstance(config, str) else None
+    return config
 
 
-def _disk(path: Path, store: dict[str, Any] | None) -> dict[str, Any] | None:
+def _path_in(config: Any, *keys: str) -> Path | None:
+    value = _in(config, *keys)
+    return Path(value) if isinstance(value, str) else None
+
+
+def _disk(
+    path: Path, store: dict[str, Any] | None, reserve: Any
+) -> dict[str, Any] | None:
     while not path.exists() and path != path.parent:
         path = path.parent
     try:
@@ -105,28 +126,61 @@ def _disk(path: Path, store: dict[str, Any] | None) -> dict[str, Any] | None:
     except OSError:
         return None
     daily = store["kept_bytes_per_day"] if store else 0
+    kept_free = reserve * 1e6 if isinstance(reserve, int | float) else 0.0
+    usable = max(0.0, usage.free - kept_free)
     return {
         "path": str(path),
         "total_bytes": usage.total,
         "free_bytes": usage.free,
-        # From what was kept in the last day; compressed files last longer.
-        "days_left": round(usage.free / daily, 1) if daily else None,
+        # From what was kept in the last day; compressed files last longer. After
+        # that the oldest recordings are deleted, when the configuration says so.
+        "days_left": round(usable / daily, 1) if daily else None,
+        "low": usage.free < _low_space(kept_free),
     }
 
 
+def _low_space(kept_free: float) -> float:
+    """Return from how many free bytes on a disk is nearly full.
+
+    Retention keeps the free space near its reserve, which is no problem.
+    """
+    return min(LOW_SPACE, 0.8 * kept_free) if kept_free else LOW_SPACE
+
+
+def _process_problems(processes: list[dict[str, Any]]) -> Iterator[str]:
+    for process in processes:
+        name, seconds = process["name"], process["seconds"]
+        if process["state"] == "failed":
+            yield f"the process {name} has failed: see its log"
+        elif seconds is None:
+            continue
+        elif process["state"] in {"starting", "stopping"} and seconds > LONG_WAY:
+            yield f"the process {name} has been {process['state']} for {seconds:.0f} s"
+        elif process["restarts"] and seconds < SETTLED:
+            times = (
+                "once" if process["restarts"] == 1 else f"{process['restarts']} times"
+            )
+            yield (
+                f"the process {name} ended and was started again, {times} so far, "
+                f"{seconds:.0f} s ago the last time: see its log"
+            )
+
+
+def _describe_trouble(trouble: dict[str, Any]) -> str:
+    times = f" ({trouble['count']} times)" if trouble["count"] > 1 else ""
+    return f"{trouble['role']}, {trouble['age']:.0f} s ago{times}: {trouble['text']}"
+
+
 def _problems(found: dict[str, Any]) -> list[str]:
-    problems = [
-        f"the process {process['name']} has failed: see its log"
-        for process in found["processes"]
-        if process["state"] == "failed"
-    ]
+    problems = [*_process_problems(found["processes"])]
+    problems += [_describe_trouble(trouble) for trouble in found["troubles"]]
     recorder, running = found["recorder"], found["running"]
     if running and (recorder is None or not recorder["current"]):
         problems.append("the recorder has not reported for a while")
     elif running and recorder is not None:
         problems += [f"microphone: {text}" for text in recorder.get("problems", [])]
     disk = found["disk"]
-    if disk is not None and disk["free_bytes"] < LOW_SPACE:
+    if disk is not None and disk["low"]:
         problems.append(
             f"only {disk['free_bytes'] / 1e6:.0f} MB are free at {disk['path']}"
         )

@@ -16,6 +16,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
+from acoupi.errors import AcoupiError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
@@ -23,8 +25,9 @@ if TYPE_CHECKING:
     from celery import Celery
 
     from acoupi.programs import AcoupiProgram, AcoupiWorker
+    from acoupi.system.settings import Settings
 
-__all__ = ["find_worker", "main", "run_beat", "run_worker"]
+__all__ = ["find_worker", "main", "note_trouble", "run_beat", "run_worker"]
 
 
 def run_worker(
@@ -137,8 +140,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit code: 0 after a clean stop, 2 when the home is not set up or the worker
         is unknown.
     """
-    from acoupi.errors import AcoupiError
-
     options = _parse(arguments)
     try:
         return _run(options)
@@ -159,12 +160,26 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def note_trouble(settings: Settings, role: str, text: str) -> None:
+    """Let the status tell what keeps a role from working."""
+    from acoupi.system.troubles import TroubleLog
+
+    TroubleLog.of_role(settings.run_dir, role).note(text)
+
+
 def _run(options: argparse.Namespace) -> int:
     from pathlib import Path
 
     from acoupi.system.apps import get_celery_app
+    from acoupi.system.settings import Settings
 
-    app = get_celery_app()
+    settings = Settings()
+    role = "beat" if options.role == "beat" else f"worker-{options.name}"
+    try:
+        app = get_celery_app(settings)
+    except AcoupiError as error:
+        note_trouble(settings, role, str(error))
+        raise
     files: dict[str, Path | None] = {
         "log_file": Path(options.log_file) if options.log_file else None,
         "pid_file": Path(options.pid_file) if options.pid_file else None,

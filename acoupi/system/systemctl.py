@@ -104,7 +104,7 @@ class ServiceManager:
         """Return state, process, restarts and home of units by name."""
         properties = (
             "Id,ActiveState,SubState,MainPID,NRestarts,ActiveEnterTimestamp,"
-            "WorkingDirectory"
+            "StateChangeTimestampMonotonic,WorkingDirectory"
         )
         text = self.call("show", f"--property={properties}", *units)
         found: dict[str, dict[str, str]] = {}

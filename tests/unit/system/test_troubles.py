@@ -1,0 +1,116 @@
+"""What processes log as errors reaches who asks how the sensor is."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import pytest
+
+from acoupi.system import troubles
+from acoupi.system.troubles import TroubleLog, read_troubles
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def logger(tmp_path, clock):
+    logger = logging.getLogger("tests.troubles")
+    handler = TroubleLog(tmp_path / "trouble-worker-x.json", "worker-x", clock)
+    logger.addHandler(handler)
+    yield logger
+    logger.removeHandler(handler)
+
+
+def test_an_error_is_told_with_what_was_raised(tmp_path, logger, clock):
+    logger.error("%s failed", "model", exc_info=RuntimeError("no weights"))
+    clock.now += 5
+    (trouble,) = read_troubles(tmp_path, clock)
+    assert trouble["role"] == "worker-x"
+    assert trouble["text"] == "model failed: RuntimeError: no weights"
+    assert trouble["count"] == 1
+    assert trouble["age"] == 5
+
+
+def test_warnings_and_the_search_for_the_broker_are_no_trouble(tmp_path, logger, clock):
+    logger.warning("careful")
+    handler = logger.handlers[0]
+    name = "celery.worker.consumer.connection"
+    handler.handle(logging.LogRecord(name, 40, "", 1, "no broker", (), None))
+    assert read_troubles(tmp_path, clock) == []
+
+
+def test_what_comes_again_and_again_is_counted_and_seldom_written(
+    tmp_path, logger, clock, monkeypatch
+):
+    written = []
+
+    def note(log):
+        written.append(log)
+
+    monkeypatch.setattr(TroubleLog, "_write", note)
+    for number in range(100):
+        clock.now += 1
+        logger.error("recording %d failed", number)
+    assert len(written) == 100 / troubles.PAUSE
+
+
+def test_only_the_latest_kinds_are_remembered(tmp_path, logger, clock):
+    for text in "abcdefghij":
+        clock.now += 1
+        logger.error(text)
+    found = [it["text"] for it in read_troubles(tmp_path, clock)]
+    assert found == ["j", "i", "h", "g", "f"]
+
+
+def test_a_trouble_that_does_not_come_again_is_told_no_more(tmp_path, logger, clock):
+    logger.error("once")
+    clock.now += troubles.RECENT + 1
+    assert read_troubles(tmp_path, clock) == []
+
+
+def test_troubles_of_an_earlier_boot_are_not_told(tmp_path, logger, clock, monkeypatch):
+    logger.error("before")
+    monkeypatch.setattr(troubles, "read_boot_id", lambda: "another")
+    assert read_troubles(tmp_path, clock) == []
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"boot_id": 1}'])
+def test_a_file_that_is_no_such_file_is_passed_over(tmp_path, clock, text):
+    (tmp_path / "trouble-beat.json").write_text(text)
+    assert read_troubles(tmp_path, clock) == []
+
+
+def test_a_message_that_does_not_fit_its_arguments_is_told_as_it_is(tmp_path, clock):
+    handler = TroubleLog(tmp_path / "trouble-beat.json", "beat", clock)
+    handler.handle(logging.LogRecord("x", 40, "", 1, "%d of %d", ("a",), None))
+    assert read_troubles(tmp_path, clock)[0]["text"] == "%d of %d"
+
+
+def test_long_texts_and_several_lines_are_cut_to_one(tmp_path, logger, clock):
+    logger.error("a\nb %s", "c" * 1000)
+    (trouble,) = read_troubles(tmp_path, clock)
+    assert len(trouble["text"]) == troubles.LONGEST_TEXT
+    assert trouble["text"].startswith("a b c")
+
+
+def test_a_full_disk_does_not_stop_who_logs(tmp_path, clock):
+    handler = TroubleLog(tmp_path / "gone" / "trouble-beat.json", "beat", clock)
+    handler.note("still going")
+    assert read_troubles(tmp_path, clock) == []
+
+
+def test_the_file_holds_one_document(tmp_path, logger):
+    logger.error("x")
+    (path,) = tmp_path.iterdir()
+    assert json.loads(path.read_text())["role"] == "worker-x"
