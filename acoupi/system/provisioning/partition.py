@@ -66,9 +66,7 @@ class Partition:
             When it is there and cannot be read.
         """
         try:
-            with open(  # noqa: PTH123 - Path.open takes no opener
-                self.configuration, "rb", opener=_open_at_once
-            ) as file:
+            with open(self.configuration, "rb", opener=_open_at_once) as file:
                 if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                     raise OSError(errno.EINVAL, "It is not a regular file")
                 return file.read(LARGEST_FILE + 1)
