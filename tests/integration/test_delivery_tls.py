@@ -31,7 +31,7 @@ def make_authority(directory, name):
     return cert, key
 
 
-def make_certificate(directory, authority, name, host):
+def make_certificate(directory, authority, name, host, days=2):
     ca_cert, ca_key = authority
     cert, key = directory / f"{name}.pem", directory / f"{name}.key"
     request, extensions = directory / f"{name}.csr", directory / f"{name}.ext"
@@ -41,7 +41,7 @@ def make_certificate(directory, authority, name, host):
         *("-subj", f"/CN={host}", "-keyout", key, "-out", request),
     )
     openssl(
-        *("x509", "-req", "-in", request, "-days", "2", "-CA", ca_cert),
+        *("x509", "-req", "-in", request, "-days", days, "-CA", ca_cert),
         *("-CAkey", ca_key, "-CAcreateserial", "-extfile", extensions, "-out", cert),
     )
     return cert, key
@@ -59,6 +59,8 @@ def certificates(tmp_path_factory):
         "foreign_ca": foreign[0],
         "server": make_certificate(directory, ours, "server", "localhost"),
         "elsewhere": make_certificate(directory, ours, "elsewhere", "example.org"),
+        "expired": make_certificate(directory, ours, "expired", "localhost", -1),
+        "expired_client": make_certificate(directory, ours, "old", "sensor", -1),
         "client": make_certificate(directory, ours, "client", "sensor"),
         "foreign_client": make_certificate(directory, foreign, "stranger", "sensor"),
     }
@@ -147,6 +149,17 @@ def test_a_certificate_for_another_host_is_refused(connect, certificates):
     assert "localhost" in response.content
 
 
+def test_a_certificate_that_has_expired_is_refused(connect, certificates):
+    messenger = connect("expired", tls_ca_file=certificates["ca"], password="secret")
+
+    response = send(messenger)
+
+    assert response.status is ERROR
+    assert "expired" in response.content
+    with pytest.raises(AcoupiError, match="expired"):
+        messenger.check()
+
+
 def test_a_client_certificate_is_shown_when_asked_for(connect, certificates):
     cert, key = certificates["client"]
     messenger = connect(
@@ -160,7 +173,7 @@ def test_a_client_certificate_is_shown_when_asked_for(connect, certificates):
     assert send(messenger).status is SUCCESS
 
 
-@pytest.mark.parametrize("client", ["foreign_client", None])
+@pytest.mark.parametrize("client", ["foreign_client", "expired_client", None])
 def test_without_the_right_client_certificate_nothing_counts_as_sent(
     connect, certificates, client
 ):
