@@ -4,7 +4,7 @@
 
 A sensor in a container with a real systemd records without a gap while a process of it
 is killed, drawn by lot: a worker, beat, or the queue's server; sometimes two at once,
-sometimes the same again while it starts. After each 25 rounds everything that the
+sometimes the same again while it starts. After each 50 rounds everything that the
 sensor knows is looked through (`reckoning`).
 """
 
@@ -31,7 +31,7 @@ from installation import config_of, install_sensor
 from machine import MachineError, NspawnMachine
 from sensor import Sensor, eventually
 
-BATCH = 25
+BATCH = 50
 """Rounds between two reckonings."""
 
 SECONDS = 2

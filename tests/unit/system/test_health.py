@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from acoupi.system import CeleryConfig, Settings, check, setup_program, status
 from acoupi.system import liveness as liveness_module
 from acoupi.system.configuration import NotSetUpError
 from acoupi.system.health import is_recording
+from acoupi.system.troubles import TroubleLog
 
 
 @pytest.fixture
@@ -160,6 +162,42 @@ def test_an_old_report_does_not_count_as_recording(settings, monkeypatch):
     found = status(settings)
     assert not is_recording(found)
     assert any("beat has failed" in problem for problem in found["problems"])
+
+
+@pytest.mark.parametrize(
+    ("process", "said"),
+    [
+        (("failed", None, 4, 2.0), "worker-x has failed"),
+        (("starting", 1, 0, 90.0), "worker-x has been starting for 90 s"),
+        (("stopping", 1, 0, 90.0), "worker-x has been stopping for 90 s"),
+        (("running", 1, 1, 20.0), "worker-x ended and was started again, once so far"),
+        (("running", 1, 7, 20.0), "started again, 7 times so far, 20 s ago"),
+        (("starting", 1, 0, 2.0), None),
+        (("running", 1, 0, 20.0), None),
+        (("running", 1, 7, 86400.0), None),
+        (("running", 1, None, None), None),
+    ],
+)
+def test_a_process_that_does_not_stay_is_named(settings, monkeypatch, process, said):
+    state = liveness_module.ProcessState("worker-x", *process)
+    alive = liveness_module.Liveness("systemd", (state,))
+    monkeypatch.setattr("acoupi.system.health.observe_processes", lambda _: alive)
+    named = [text for text in status(settings)["problems"] if "worker-x" in text]
+    assert len(named) == (said is not None)
+    assert said is None or said in named[0]
+
+
+def test_what_a_process_logged_as_an_error_is_a_problem(settings):
+    log = TroubleLog.of_role(settings.run_dir, "worker-detection")
+    log.note("the model failed", RuntimeError("no weights"))
+    found = status(settings)
+    (trouble,) = found["troubles"]
+    assert trouble["role"] == "worker-detection"
+    assert any(
+        text.startswith("worker-detection, 0 s ago")
+        and "the model failed: RuntimeError: no weights" in text
+        for text in found["problems"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -306,3 +344,39 @@ def test_a_microphone_that_the_sensor_records_from_is_not_opened_again(settings)
     assert "no such thing" in message
     write_recorder_status(settings, capturing=True)
     assert checks(settings)["parts"] == ("ok", "")
+
+
+@pytest.mark.parametrize(("reserve", "free"), [(0, 400), (500, 300), (100_000, 499)])
+def test_a_disk_that_is_nearly_full_is_a_problem(settings, monkeypatch, reserve, free):
+    usage = shutil._ntuple_diskusage(32e9, 31e9, free * 1e6)
+    monkeypatch.setattr("acoupi.system.health.shutil.disk_usage", lambda _: usage)
+    set_reserve(settings, reserve)
+    assert any(f"only {free} MB" in problem for problem in status(settings)["problems"])
+
+
+def test_a_disk_that_retention_keeps_near_its_reserve_is_no_problem(
+    settings, monkeypatch
+):
+    usage = shutil._ntuple_diskusage(32e9, 31e9, 480e6)
+    monkeypatch.setattr("acoupi.system.health.shutil.disk_usage", lambda _: usage)
+    set_reserve(settings, 500)
+    assert status(settings)["problems"] == []
+
+
+def set_reserve(settings, megabytes):
+    config = json.loads(settings.program_file.read_text())
+    config["retention"]["min_free_space"] = megabytes
+    settings.program_file.write_text(json.dumps(config))
+
+
+def test_the_days_left_end_where_retention_begins_to_delete(settings, monkeypatch):
+    usage = shutil._ntuple_diskusage(32e9, 30e9, 2e9)
+    monkeypatch.setattr("acoupi.system.health.shutil.disk_usage", lambda _: usage)
+    monkeypatch.setattr(
+        "acoupi.system.health.read_recordings",
+        lambda _: {"kept_bytes_per_day": 100_000_000, "undecided": 0},
+    )
+    set_reserve(settings, 500)
+    assert status(settings)["disk"]["days_left"] == 15
+    set_reserve(settings, 0)
+    assert status(settings)["disk"]["days_left"] == 20
