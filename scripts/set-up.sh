@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Sets up a machine to run or to test acoupi: system packages (apt) and a virtual environment.
-#   scripts/set-up.sh run|test
+#   scripts/set-up.sh run|test|vm
+# For vm it installs what test does, and virtual machines.
 # Does nothing that is done already. Without apt or root it says what to install.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-purpose=${1:?run or test}
+purpose=${1:?run, test or vm}
 venv=${VENV:-.venv}
 
 say() { printf '\033[1m==>\033[0m %s\n' "$*" >&2; }
@@ -16,7 +17,7 @@ needed=(
   "lib:libportaudio.so.2 libportaudio2"
   "lib:libasound.so.2 libasound2"
 )
-if [ "$purpose" = test ]; then
+if [ "$purpose" != run ]; then
   needed+=(
     "cmd:redis-server redis-server"
     "cmd:mosquitto mosquitto"
@@ -32,6 +33,13 @@ if [ "$purpose" = test ]; then
     "cmd:mmdebstrap mmdebstrap"
     "cmd:systemd-nspawn systemd-container"
     "cmd:nix-instantiate nix-bin"
+  )
+fi
+if [ "$purpose" = vm ]; then
+  needed+=(
+    "cmd:qemu-system-x86_64 qemu-system-x86"
+    "cmd:qemu-img qemu-utils"
+    "cmd:debugfs e2fsprogs"
   )
 fi
 
@@ -83,7 +91,7 @@ if [ ${#missing[@]} -gt 0 ]; then
     rm -f "$log"
   else
     hint="sudo apt-get install --no-install-recommends ${missing[*]}"
-    if [ "$purpose" = test ] && [ -n "$python" ] && [[ " ${missing[*]} " != *" python3-venv "* ]]; then
+    if [ "$purpose" != run ] && [ -n "$python" ] && [[ " ${missing[*]} " != *" python3-venv "* ]]; then
       say "not installed: ${missing[*]}; the tests that need them will be skipped. To install: $hint"
     else
       fail "please install: ${missing[*]}

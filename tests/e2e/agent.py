@@ -2,8 +2,9 @@
 
 `AGENT` is a program of its own: it knows nothing but Python's standard library. It
 reads requests from a port of the virtual machine and answers there, one JSON document
-a line: ``{"id", "command", "timeout"}`` runs a command and answers ``{"id", "code",
-"output"}``, the output in base64, the code ``null`` when it had not ended in time.
+a line: ``{"id", "command", "timeout", "input"}`` runs a command and answers
+``{"id", "code", "output"}``, input and output in base64, the code ``null`` when it had
+not ended in time.
 """
 
 from __future__ import annotations
@@ -39,14 +40,14 @@ def answer(**fields):
             line = line[os.write(port, line):]
 
 
-def run(id, command, timeout):
+def run(id, command, timeout, given):
     process = subprocess.Popen(
         ["bash", "-c", "set -euo pipefail; " + command], env=ENVIRONMENT, cwd="/root",
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
     try:
-        output, _ = process.communicate(timeout=timeout)
+        output, _ = process.communicate(given, timeout=timeout)
         code = process.returncode
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
@@ -73,6 +74,9 @@ while True:
         request = json.loads(line)
         threading.Thread(
             target=run, daemon=True,
-            args=(request["id"], request["command"], request.get("timeout")),
+            args=(
+                request["id"], request["command"], request.get("timeout"),
+                base64.b64decode(request.get("input", "")),
+            ),
         ).start()
 '''

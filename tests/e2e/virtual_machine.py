@@ -6,6 +6,7 @@ import base64
 import contextlib
 import itertools
 import json
+import os
 import queue
 import shlex
 import shutil
@@ -20,10 +21,16 @@ from typing import Any
 import agent
 from disk_image import BootFiles
 from machine import PATIENCE, Machine, MachineError, scratch_directory
+from qemu_monitor import Monitor
 from volatile_disk import VolatileDisk
 
 BOOT_TIMEOUT = 75.0
 """Seconds after which a boot has failed; without help of the processor it takes 15."""
+
+SLOWNESS = 4
+"""How many times the time that something may take elsewhere it may take here."""
+
+NICE = -10
 
 KERNEL_OPTIONS = (
     *("console=ttyS0", "root=/dev/vda", "quiet", "loglevel=5", "panic=1"),
@@ -36,8 +43,6 @@ PLAY = "aplay --quiet --device=speaker"
 
 MICROPHONE = "card:Loopback.1"
 """The identity of that microphone."""
-
-_CHUNK = 256 * 1024
 
 
 class VirtualMachine(Machine):
@@ -85,6 +90,7 @@ class VirtualMachine(Machine):
         self._extra = list(extra)
         self._directory = scratch_directory(f"vm-{name}-")
         self._root = self._directory / "root.qcow2"
+        self._monitor_path = self._directory / "monitor"
         self._process: subprocess.Popen[bytes] | None = None
         self._agent: _Agent | None = None
 
@@ -95,6 +101,11 @@ class VirtualMachine(Machine):
             return (self._directory / "console").read_text(errors="replace")
         except OSError:
             return ""
+
+    @property
+    def told(self) -> Path:
+        """What programs wrote to the port ``org.acoupi.told`` since the last boot."""
+        return self._directory / "told"
 
     def start(self) -> None:
         """Boot; a boot that hangs is tried once more, which is counted."""
@@ -122,20 +133,9 @@ class VirtualMachine(Machine):
                 *("qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw"),
                 *("-b", str(self._boot_files.disk), str(self._root)),
             )
-        if self.disk is not None:
-            self.disk.power_on()
-        socket_path = self._directory / "agent"
-        socket_path.unlink(missing_ok=True)
-        with (self._directory / "console").open("wb") as console:
-            self._process = subprocess.Popen(
-                ["setpriv", "--pdeathsig=KILL", *self._command(socket_path)],
-                stdin=subprocess.DEVNULL,
-                stdout=console,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
         deadline = time.monotonic() + BOOT_TIMEOUT
-        self._agent = _Agent(self._process, socket_path, deadline)
+        self._launch(deadline)
+        assert self._agent is not None
         if self._agent.hello(deadline) is None:
             raise MachineError(
                 f"{self.name} did not boot within {BOOT_TIMEOUT:g} s: "
@@ -143,6 +143,52 @@ class VirtualMachine(Machine):
             )
         if settled:
             self._settle(deadline)
+
+    def save(self, directory: Path) -> None:
+        """Stop, and keep memory and disks, so that `go_on_from` can follow."""
+        monitor = Monitor(self._monitor_path)
+        monitor.save(directory / "memory")
+        monitor.close()
+        # QEMU has flushed the disks.
+        self.crash()
+        shutil.copy(self._root, directory / "root")
+        if self.disk is not None:
+            _copy_image(self.disk.image, directory / "data")
+
+    def go_on_from(self, directory: Path) -> None:
+        """Be what was saved, and go on."""
+        shutil.copy(directory / "root", self._root)
+        if self.disk is not None:
+            _copy_image(directory / "data", self.disk.image)
+        self._launch(
+            time.monotonic() + BOOT_TIMEOUT,
+            *("-S", "-incoming", f"exec:cat {directory / 'memory'}"),
+        )
+        monitor = Monitor(self._monitor_path)
+        monitor.go_on()
+        monitor.close()
+
+    def _launch(self, deadline: float, *more: str) -> None:
+        if self.disk is not None:
+            self.disk.power_on()
+        socket_path = self._directory / "agent"
+        for path in (socket_path, self._monitor_path, self.told):
+            path.unlink(missing_ok=True)
+        with (self._directory / "console").open("wb") as console:
+            self._process = subprocess.Popen(
+                ["setpriv", "--pdeathsig=KILL", *self._command(socket_path), *more],
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        # Its sound is in real time, whatever else this machine does. Where sessions
+        # share the processor, only the session's share counts.
+        with contextlib.suppress(OSError):
+            Path(f"/proc/{self._process.pid}/autogroup").write_text(f"{NICE}\n")
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, self._process.pid, NICE)
+        self._agent = _Agent(self._process, socket_path, deadline)
 
     def _settle(self, deadline: float) -> None:
         # "degraded" is up, too: the scenarios look for failed units themselves.
@@ -164,6 +210,7 @@ class VirtualMachine(Machine):
             *("qemu-system-x86_64", "-M", "q35", "-cpu", "max", "-smp", "2"),
             *("-accel", "tcg,thread=multi,tb-size=512", "-m", str(self._memory)),
             *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
+            *("-qmp", f"unix:{self._monitor_path},server=on,wait=off"),
             *("-serial", "stdio", "-kernel", str(boot.kernel)),
             *("-initrd", str(boot.initial), "-append", " ".join(options)),
             *_drive("root", f"file={self._root},format=qcow2,cache=writeback"),
@@ -174,6 +221,8 @@ class VirtualMachine(Machine):
             *("-chardev", f"socket,id=agent,path={socket_path},server=on,wait=off"),
             *("-device", "virtio-serial-pci"),
             *("-device", f"virtserialport,chardev=agent,name={agent.PORT}"),
+            *("-chardev", f"file,id=told,path={self.told}"),
+            *("-device", "virtserialport,chardev=told,name=org.acoupi.told"),
         ]
         if self._network:
             command += [
@@ -190,9 +239,16 @@ class VirtualMachine(Machine):
         self, command: str, timeout: float | None = PATIENCE
     ) -> tuple[int, str]:
         """Run a command, as `Machine.execute`."""
+        return self._execute(command, b"", timeout)
+
+    def _execute(
+        self, command: str, given: bytes, timeout: float | None = PATIENCE
+    ) -> tuple[int, str]:
         if self._agent is None:
             raise MachineError(f"{self.name} does not run")
-        code, output = self._agent.execute(command, timeout)
+        if timeout is not None:
+            timeout *= SLOWNESS
+        code, output = self._agent.execute(command, timeout, given)
         if code is None:
             raise MachineError(f"`{command}` did not end in {timeout:g} s")
         return code, output.decode(errors="replace")
@@ -206,11 +262,7 @@ class VirtualMachine(Machine):
             if file.is_dir():
                 self.succeed(f"mkdir -p {name}")
                 continue
-            self.succeed(f"mkdir -p $(dirname {name}); : >{name}")
-            content = file.read_bytes()
-            for start in range(0, len(content), _CHUNK):
-                piece = base64.b64encode(content[start : start + _CHUNK]).decode()
-                self.succeed(f"base64 -d >>{name} <<'END'\n{piece}\nEND")
+            self._execute(f"mkdir -p $(dirname {name}); cat >{name}", file.read_bytes())
 
     def copy_to_host(self, source: str, target: str) -> None:
         """Copy a file out of the machine."""
@@ -247,6 +299,13 @@ class VirtualMachine(Machine):
             self._process.kill()
             self._process.wait()
         self._ended()
+
+    def cut_power(self) -> None:
+        """Stop it at once, from whatever thread; `kill` is still to follow."""
+        process = self._process
+        if process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
 
     def discard(self) -> None:
         """Crash, and forget what the machine wrote."""
@@ -290,11 +349,21 @@ class _Agent:
         except queue.Empty:
             return None
 
-    def execute(self, command: str, timeout: float | None) -> tuple[int | None, bytes]:
-        """Run a command; the code is None when it did not end in time."""
+    def execute(
+        self, command: str, timeout: float | None, given: bytes
+    ) -> tuple[int | None, bytes]:
+        """Run a command; the code is None when it did not end in time.
+
+        What is given to it comes from its standard input.
+        """
         number = next(self._numbers)
         answers: queue.Queue[dict[str, Any] | None] = queue.Queue()
-        request = {"id": number, "command": command, "timeout": timeout}
+        request = {
+            "id": number,
+            "command": command,
+            "timeout": timeout,
+            "input": base64.b64encode(given).decode(),
+        }
         with self._lock:
             if self._gone:
                 raise MachineError("the machine is gone")
@@ -348,6 +417,10 @@ def _drive(name: str, options: str) -> list[str]:
         *("-drive", f"if=none,id={name},{options}"),
         *("-device", f"virtio-blk-pci,drive={name}"),
     ]
+
+
+def _copy_image(source: Path, target: Path) -> None:
+    _run("cp", "--sparse=always", str(source), str(target))
 
 
 def _run(*command: str) -> None:

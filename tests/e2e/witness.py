@@ -1,0 +1,132 @@
+"""What tells, from inside a machine, what its sensor has acknowledged.
+
+`WITNESS` is a program of its own that runs beside the sensor. It reads the database as
+anybody would and writes each change at once to a port of the virtual machine, so that
+it is known outside when the power goes: one JSON document a line. What it has read
+was committed.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+UNIT = """\
+[Unit]
+Description=Tells what the sensor has acknowledged
+StartLimitIntervalSec=0
+[Service]
+ExecStart=/usr/bin/python3 -I /opt/witness
+Restart=always
+RestartSec=0.5
+[Install]
+WantedBy=multi-user.target
+"""
+
+WITNESS = '''\
+"""Tells what the sensor has acknowledged; see tests/e2e/witness.py of acoupi."""
+import glob, json, os, sqlite3, sys, time
+
+HOME = "/var/lib/acoupi"
+DATABASE = HOME + "/data/acoupi.db"
+RECENT = 60
+QUERIES = {
+    "recording": (
+        "SELECT id, state, path, boot_id, number FROM recording"
+        " WHERE number > (SELECT max(number) FROM recording) - ?"
+    ),
+    "output": (
+        "SELECT id, recording, name_model FROM model_output"
+        " WHERE number > (SELECT max(number) FROM model_output) - ?"
+    ),
+    "message": (
+        "SELECT message.id || ' ' || destination, state FROM message"
+        " JOIN delivery ON delivery.message = message.number"
+        " WHERE number > (SELECT max(number) FROM message) - ?"
+    ),
+}
+
+
+def find():
+    while True:
+        for path in glob.glob("/sys/class/virtio-ports/*/name"):
+            with open(path) as file:
+                if file.read().strip() == "org.acoupi.told":
+                    return "/dev/" + path.split("/")[-2]
+        time.sleep(0.1)
+
+
+port = os.open(find(), os.O_WRONLY)
+
+
+def tell(*words):
+    os.write(port, json.dumps(words).encode() + b"\\n")
+
+
+with open("/proc/sys/kernel/random/boot_id") as file:
+    boot = file.read().strip()
+with open("/proc/uptime") as file:
+    tell("boot", boot, float(file.read().split()[0]))
+while not os.path.exists(DATABASE):
+    time.sleep(0.2)
+owner = os.stat(HOME)
+os.setgid(owner.st_gid)
+os.setuid(owner.st_uid)
+known = {}
+while True:
+    try:
+        connection = sqlite3.connect("file:" + DATABASE + "?mode=ro", uri=True)
+        while True:
+            for kind, query in QUERIES.items():
+                for key, *rest in connection.execute(query, (RECENT,)).fetchall():
+                    if known.get((kind, key)) != rest:
+                        known[kind, key] = rest
+                        tell(kind, key, *rest)
+            time.sleep(0.15)
+    except sqlite3.Error as error:
+        tell("error", str(error))
+        time.sleep(0.5)
+'''
+
+
+@dataclass
+class Testimony:
+    """What was acknowledged, as far as it was seen from outside."""
+
+    recordings: dict[str, tuple[str, str | None]] = field(default_factory=dict)
+    """State and path, by the recording's id."""
+    boots: dict[str, int] = field(default_factory=dict)
+    """How many recordings were seen of each boot."""
+    outputs: set[str] = field(default_factory=set)
+    """Ids of model outputs."""
+    messages: dict[str, str] = field(default_factory=dict)
+    """State, by the message's id and its destination."""
+    boot: str | None = None
+    """The boot that told last."""
+    errors: list[str] = field(default_factory=list)
+    """What the witness could not read."""
+    lines: int = 0
+
+    def take(self, path: Path) -> None:
+        """Add what a machine told, up to the last whole line."""
+        for line in path.read_text(errors="replace").splitlines(keepends=True):
+            if line.endswith("\n"):
+                self._add(json.loads(line))
+
+    def _add(self, words: list[str]) -> None:
+        self.lines += 1
+        kind, key, *rest = words
+        if kind == "boot":
+            self.boot = key
+        elif kind == "recording":
+            state, path, boot, _ = rest
+            if key not in self.recordings:
+                self.boots[boot] = self.boots.get(boot, 0) + 1
+            self.recordings[key] = (state, path)
+        elif kind == "output":
+            self.outputs.add(key)
+        elif kind == "message":
+            self.messages[key] = rest[0]
+        elif kind == "error":
+            self.errors.append(key)
