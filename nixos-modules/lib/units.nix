@@ -102,6 +102,8 @@ rec {
     RestartSec = 5;
     KillMode = "mixed";
     TimeoutStopSec = stopSeconds;
+    # Who starts processes without end leaves the others room for theirs.
+    TasksMax = 256;
   };
 
   groupsOf = context: set: {
