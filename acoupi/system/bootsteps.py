@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from celery import bootsteps, signals
 from celery.utils.log import get_logger
 
+from acoupi.system.deliveries import forget_lost_deliveries
 from acoupi.system.deployments import announce_deployment
 from acoupi.system.intake import drop_what_is_not_understood
 from acoupi.system.notify import ServiceNotifier
@@ -167,6 +168,7 @@ class ConsumerStep(bootsteps.StartStopStep):
         """Note the connection, and every second that the loop turns."""
         drop_what_is_not_understood(parent)
         step = _program_step(parent)
+        forget_lost_deliveries(parent.connection.default_channel)
         step.consumer_ready()
         self._timer_entry = parent.timer.call_repeatedly(
             1.0, step.condition.consumer_turned

@@ -201,6 +201,32 @@ def test_a_killed_worker_s_successor_goes_on(sensor):
     sensor.await_note("end", times=ended + 2)
 
 
+def test_tasks_of_workers_that_were_killed_do_not_pile_up_in_the_broker(sensor):
+    import redis
+
+    sensor.configure(work=60.0)
+    sensor.start("worker", "making")
+    beat = sensor.start("beat")
+    with redis.Redis(unix_socket_path=str(sensor.socket)) as broker:
+        for times in (1, 2, 3):
+            worker = sensor.start("worker", "default")
+            sensor.await_note("begin Recording", times=times)
+            end(worker, signal.SIGKILL)
+            # The one that it had begun, for ever.
+            assert broker.hlen("unacked") >= times
+        end(beat)
+        young = broker.zrange("unacked_index", 2, -1)
+        # As if the first two had been taken two hours ago.
+        for tag in broker.zrange("unacked_index", 0, 1):
+            broker.zincrby("unacked_index", -7200, tag)
+        sensor.start("worker", "default")
+        sensor.await_note("begin Recording", times=4)
+        left = broker.zrange("unacked_index", 0, -1)
+        assert set(young) <= set(left)
+        assert len(left) <= len(young) + 2
+        assert set(broker.hkeys("unacked")) == set(left)
+
+
 def test_a_broker_restart_interrupts_nothing_for_long(sensor):
     sensor.start("worker", "making")
     sensor.start("worker", "default")
