@@ -18,7 +18,7 @@ from acoupi.system.configuration import (
     owner_name,
     read_program_name,
 )
-from acoupi.system.files import write_durably
+from acoupi.system.files import sync_directory, write_durably
 from acoupi.system.programs import load_program
 from acoupi.system.settings import Settings
 from acoupi.system.systemctl import ServiceError, ServiceManager, home_in_unit
@@ -106,7 +106,7 @@ def stop_program(
             f"the sensor in {settings.home} has no services: `acoupi start` makes them"
         )
     _require_own(settings, manager)
-    manager.call("disable", TARGET)
+    _call_for_good(manager, "disable", TARGET)
     manager.call("stop", TARGET, *_own_services(settings, manager))
     return []
 
@@ -159,8 +159,21 @@ def _enable(settings: Settings, manager: ServiceManager) -> list[str]:
     manager.require(settings)
     _require_broker(settings)
     warnings = install_units(settings, manager)
-    manager.call("enable", TARGET)
+    _call_for_good(manager, "enable", TARGET)
     return warnings
+
+
+def _call_for_good(manager: ServiceManager, verb: str, unit: str) -> None:
+    """Enable or disable a unit so that a power cut does not undo it."""
+    manager.call(verb, unit)
+    try:
+        # systemctl only makes or removes the links; the disk has them seconds later.
+        for directory in (manager.unit_dir, *manager.unit_dir.glob("*.wants")):
+            sync_directory(directory)
+    except OSError as error:
+        raise ServiceError(
+            f"{error.filename or manager.unit_dir} cannot be written: {error.strerror}"
+        ) from error
 
 
 def install_units(settings: Settings, manager: ServiceManager) -> list[str]:

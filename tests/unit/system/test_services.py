@@ -101,6 +101,25 @@ def test_starting_installs_the_units_and_starts_the_target_now_and_at_boot(
     ]
 
 
+@pytest.mark.parametrize("verb", ["enable", "disable"])
+def test_what_happens_at_boot_survives_a_power_cut(
+    settings, machine, manager, monkeypatch, verb
+):
+    synced = []
+
+    def note(directory):
+        asked = [call.split()[0] for call in calls(machine)]
+        if verb in asked:
+            synced.append(directory.relative_to(manager.unit_dir).as_posix())
+
+    start_program(settings, manager)
+    (manager.unit_dir / "multi-user.target.wants").mkdir()
+    (machine / "calls").unlink()
+    monkeypatch.setattr("acoupi.system.services.sync_directory", note)
+    {"enable": start_program, "disable": stop_program}[verb](settings, manager)
+    assert synced == [".", "multi-user.target.wants"]
+
+
 def test_users_talk_to_their_own_manager_and_root_to_the_systems(settings, machine):
     start_program(settings, ServiceManager(system=False))
     text = (machine / "calls").read_text()
