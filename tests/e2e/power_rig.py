@@ -33,6 +33,9 @@ SIZE = "400M"
 RECORDING_TIMEOUT = 240.0
 """Seconds of this machine's, which may be busy, until a sensor has to record again."""
 
+WARMING_TIMEOUT = 480.0
+"""Seconds until it has kept recordings and sent messages for the first time."""
+
 Watch = Callable[[Request], bool]
 
 
@@ -86,7 +89,7 @@ class PowerRig:
         return config
 
     def set_up(self) -> None:
-        """Make the disk, set the sensor up, see it record, and shut down."""
+        """Make the disk, set the sensor up, and see it record."""
         subprocess.run(["truncate", "--size", SIZE, str(self.disk.image)], check=True)
         make = ["mke2fs", "-q", "-t", "ext4", "-L", "sensor", "-E", "nodiscard"]
         subprocess.run(
@@ -110,15 +113,13 @@ class PowerRig:
             self.sensor = install_sensor(
                 self.machine, str(chirps), config=self.config(), play=PLAY
             )
-        self.machine.shutdown()
-        self.told.take(self.machine.told)
 
     def warm_up(self) -> None:
-        """Boot, see it keep recordings and send, and save that state for `go_on`."""
-        self.boot()
-        if not self.wait_for_recording():
-            raise MachineError(f"no recording within {RECORDING_TIMEOUT:g} s")
-        eventually("kept recordings and messages", self._is_busy, RECORDING_TIMEOUT)
+        """See it keep recordings and send, and save that state for `go_on`."""
+        try:
+            eventually("kept recordings and messages", self._is_busy, WARMING_TIMEOUT)
+        except AssertionError as error:
+            raise MachineError(f"{error}: {self.explain()}") from error
         self.told.take(self.machine.told)
         self.machine.save(self._directory)
         self._told_then = copy.deepcopy(self.told)
@@ -225,8 +226,8 @@ class PowerRig:
         """Return what the machine says about a sensor that does not record."""
         try:
             return self.machine.execute(
-                "systemctl --no-pager --failed; findmnt /var/lib/acoupi;"
-                " journalctl --boot --no-pager --lines=60"
+                "systemctl --no-pager --failed; findmnt /var/lib/acoupi; uptime;"
+                " journalctl --boot --no-pager | grep -v ' recorded ' | tail -n 80"
             )[1]
         except MachineError as error:
             return f"{error}: {self.machine.console[-1000:]}"

@@ -30,7 +30,7 @@ BOOT_TIMEOUT = 75.0
 SLOWNESS = 4
 """How many times the time that something may take elsewhere it may take here."""
 
-NICE = -10
+NICE = -15
 
 KERNEL_OPTIONS = (
     *("console=ttyS0", "root=/dev/vda", "quiet", "loglevel=5", "panic=1"),

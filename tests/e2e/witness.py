@@ -30,7 +30,7 @@ import glob, json, os, sqlite3, sys, time
 
 HOME = "/var/lib/acoupi"
 DATABASE = HOME + "/data/acoupi.db"
-RECENT = 60
+RECENT = 30
 QUERIES = {
     "recording": (
         "SELECT id, state, path, boot_id, number FROM recording"
@@ -77,13 +77,20 @@ known = {}
 while True:
     try:
         connection = sqlite3.connect("file:" + DATABASE + "?mode=ro", uri=True)
+        version = None
         while True:
+            now = connection.execute("PRAGMA data_version").fetchone()
+            if now == version:
+                time.sleep(0.1)
+                continue
+            version = now
             for kind, query in QUERIES.items():
                 for key, *rest in connection.execute(query, (RECENT,)).fetchall():
                     if known.get((kind, key)) != rest:
                         known[kind, key] = rest
                         tell(kind, key, *rest)
-            time.sleep(0.15)
+            # It is not to take the sensor's time.
+            time.sleep(0.3)
     except sqlite3.Error as error:
         tell("error", str(error))
         time.sleep(0.5)
