@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
+    from soundfile import SoundFile
 
     from acoupi import data
 
@@ -49,6 +50,13 @@ __all__ = [
 
 SOUND_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff", ".caf"})
 """Endings, in lower case, of files that can be read."""
+MOST_SAMPLES_PER_BYTE = 16
+"""What a header may promise before the sound is read piece by piece: only that of
+silence is so small."""
+
+BLOCK = 1 << 20
+"""Frames of a piece."""
+
 NAME_TIME = re.compile(r"(?<!\d)(\d{8})[_T-]?(\d{6})(?!\d)")
 """Date and time as most recorders put them into names: 20240516_063000."""
 
@@ -191,11 +199,28 @@ def read_samples(path: Path) -> tuple[NDArray[np.float32], int]:
     import soundfile
 
     _check_readable(path)
+    size = path.stat().st_size
     try:
-        samples, samplerate = soundfile.read(path, dtype="float32", always_2d=True)
+        with soundfile.SoundFile(path) as file:
+            samplerate = file.samplerate
+            if file.frames * file.channels <= MOST_SAMPLES_PER_BYTE * size:
+                samples = file.read(dtype="float32", always_2d=True)
+            else:
+                samples = _read_what_is_there(file)
     except (soundfile.SoundFileError, TypeError, ValueError) as error:
         raise SoundFileError(f"{path}: cannot be read as sound: {error}") from error
     return samples, int(samplerate)
+
+
+def _read_what_is_there(file: SoundFile) -> NDArray[np.float32]:
+    # A damaged header may promise more than any memory holds.
+    import numpy as np
+
+    blocks = [file.read(BLOCK, dtype="float32", always_2d=True)]
+    while len(blocks[-1]):
+        blocks.append(file.read(BLOCK, dtype="float32", always_2d=True))
+    joined: NDArray[np.float32] = np.concatenate(blocks)
+    return joined
 
 
 def read_blocks(path: Path, frames: int) -> Iterator[NDArray[np.float32]]:

@@ -199,6 +199,7 @@ def test_a_damaged_wav_file_is_read_or_refused(tmp_path, edits):
 @given(edits=EDITS)
 # A file of 2 kB that claims to hold 2**36 - 1 frames.
 @example(edits=[("set", 21, b"\x4f\xff\xff\xff\xff")])
+@example(edits=[("set", 19, b"\x00\x00\x7f\xff")])
 def test_a_damaged_flac_file_is_read_or_refused(tmp_path, edits):
     check_file(tmp_path, "a.flac", edit(make_flac(), edits))
 

@@ -65,6 +65,19 @@ def test_blocks_are_the_sound_in_pieces(tmp_path):
     np.testing.assert_array_equal(np.concatenate(pieces), samples)
 
 
+def test_silence_that_takes_next_to_no_space_is_read_whole(tmp_path):
+    silence = np.zeros((2_500_000, 1), dtype=np.int16)
+    silence[1_234_567] = 2**14
+    path = tmp_path / "a.flac"
+    soundfile.write(path, silence, 48000)
+    assert path.stat().st_size * 16 < len(silence)
+
+    samples, samplerate = read_samples(path)
+
+    assert samplerate == 48000
+    np.testing.assert_array_equal(samples, silence / np.float32(2**15))
+
+
 @pytest.mark.parametrize("width", [2, 3])
 @pytest.mark.parametrize("compression", [0.0, 0.4, 1.0])
 def test_flac_keeps_every_sample_and_the_metadata(tmp_path, width, compression):
