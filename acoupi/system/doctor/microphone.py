@@ -29,6 +29,9 @@ _QUALITY = {
     "offset": ("microphone-offset", "The microphone's mean is not zero."),
 }
 
+UNTAKEN = 20
+"""Finished recordings from which the recorder's worker does not do its task."""
+
 _HOW_TO_CHANGE = "acoupi config set microphone.device_name IDENTITY; acoupi restart"
 
 
@@ -66,6 +69,15 @@ def _probe_report(sensor: Sensor, report: dict[str, Any]) -> Iterator[Finding]:
             "why",
         )
         return
+    waiting = report.get("recordings_waiting")
+    if isinstance(waiting, int) and waiting > UNTAKEN:
+        yield error(
+            "recordings-not-taken",
+            "Finished recordings wait in the recorder.",
+            f"{waiting} of them: nobody tells its worker to hand them over",
+            "see that beat and the broker work (`acoupi status`), else: acoupi "
+            "restart. What is in memory is lost in a power cut",
+        )
     problems = [str(problem) for problem in report.get("problems") or []]
     if not report.get("capturing") and not report.get("waiting_on_purpose"):
         away = report.get("seconds_away") or 0

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
 
 from acoupi.system.doctor.configuration import try_program
 from acoupi.system.doctor.findings import Finding, error, warning
 from acoupi.system.doctor.sensor import Sensor, read_text
 from acoupi.system.systemctl import ServiceManager, home_in_unit
 from acoupi.system.units import TARGET
-
-if TYPE_CHECKING:
-    from acoupi.system.settings import Settings
 
 __all__ = ["probe"]
 
@@ -25,7 +21,7 @@ MANY_RESTARTS = 5
 
 _PROPERTIES = (
     "Id,LoadState,ActiveState,SubState,UnitFileState,NRestarts,Result,StatusText,"
-    "NeedDaemonReload,ExecMainStatus,ActiveEnterTimestampMonotonic"
+    "ExecMainStatus,WorkingDirectory"
 )
 
 _REASONS = {
@@ -42,16 +38,11 @@ def probe(sensor: Sensor) -> Iterator[Finding]:
     """Look at the services, where there is a systemd and the sensor has some."""
     if sensor.program is None:
         return
-    settings = sensor.settings
     for manager in _managers():
         if not manager.available:
             continue
-        installed = _installed(settings, manager)
-        if not installed and not _declared(settings, manager):
-            continue
-        names = sorted({TARGET, *installed})
         try:
-            shown = _show(manager, names)
+            yield from _probe_manager(sensor, manager)
         except (OSError, subprocess.SubprocessError) as problem:
             yield warning(
                 "systemd-silent",
@@ -60,10 +51,24 @@ def probe(sensor: Sensor) -> Iterator[Finding]:
                 "`systemctl status` by hand; as another user than the sensor's, use "
                 "sudo",
             )
-            continue
-        yield from _probe_target(shown.get(TARGET, {}), manager)
-        for name in installed:
-            yield from _probe_service(name, shown.get(name, {}), manager)
+
+
+def _probe_manager(sensor: Sensor, manager: ServiceManager) -> Iterator[Finding]:
+    home = str(sensor.settings.home)
+    installed = sorted(
+        unit.name
+        for unit in manager.unit_dir.glob("acoupi-*.service")
+        if home_in_unit(unit) == home
+    )
+    ours = bool(installed) or home_in_unit(manager.unit_dir / TARGET) == home
+    names = installed if ours else _declared(home, manager)
+    if not (names or ours):
+        return
+    shown = _show(manager, [TARGET, *names])
+    yield from _probe_target(shown.get(TARGET, {}), manager, ours=ours)
+    for name in names:
+        yield from _probe_service(name, shown.get(name, {}), manager)
+    if ours:
         yield from _probe_texts(sensor, manager, installed)
 
 
@@ -72,33 +77,35 @@ def _managers() -> list[ServiceManager]:
     return [own] if own.system else [own, ServiceManager(system=True)]
 
 
-def _installed(settings: Settings, manager: ServiceManager) -> list[str]:
-    return sorted(
-        unit.name
-        for unit in manager.unit_dir.glob("acoupi-*.service")
-        if home_in_unit(unit) == str(settings.home)
-    )
-
-
-def _declared(settings: Settings, manager: ServiceManager) -> bool:
-    return home_in_unit(manager.unit_dir / TARGET) == str(settings.home)
+def _declared(home: str, manager: ServiceManager) -> list[str]:
+    """Return the services of a home that somebody else wrote, as NixOS does."""
+    try:
+        said = _call(manager, "show", "--value", "--property=ConsistsOf", TARGET)
+        shown = _show(manager, said.split()) if said.strip() else {}
+    except (OSError, subprocess.SubprocessError):
+        # Mostly no session of the user: then none of its services run either.
+        return []
+    return sorted(name for name in shown if shown[name].get("WorkingDirectory") == home)
 
 
 def _show(manager: ServiceManager, names: list[str]) -> dict[str, dict[str, str]]:
-    command = ["systemctl", *([] if manager.system else ["--user"])]
-    command += ["show", f"--property={_PROPERTIES}", *names]
-    done = subprocess.run(
-        command, check=True, capture_output=True, text=True, timeout=PATIENCE
-    )
     found = {}
-    for block in done.stdout.strip().split("\n\n"):
+    text = _call(manager, "show", f"--property={_PROPERTIES}", *names)
+    for block in text.strip().split("\n\n"):
         values = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
         found[values.get("Id", "")] = values
     return found
 
 
+def _call(manager: ServiceManager, *arguments: str) -> str:
+    command = ["systemctl", *([] if manager.system else ["--user"]), *arguments]
+    return subprocess.run(
+        command, check=True, capture_output=True, text=True, timeout=PATIENCE
+    ).stdout
+
+
 def _probe_target(
-    values: Mapping[str, str], manager: ServiceManager
+    values: Mapping[str, str], manager: ServiceManager, *, ours: bool
 ) -> Iterator[Finding]:
     user = "" if manager.system else " --user"
     state = values.get("UnitFileState", "")
@@ -109,7 +116,8 @@ def _probe_target(
             f"{TARGET} is masked",
             f"systemctl{user} unmask {TARGET} && acoupi start",
         )
-    elif state in {"disabled", "linked"}:
+    # Those that somebody else wrote are linked to where they are.
+    elif ours and state in {"disabled", "linked"}:
         yield error(
             "not-at-boot",
             "The sensor will not start when the machine does.",

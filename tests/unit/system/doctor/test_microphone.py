@@ -245,6 +245,12 @@ def test_a_microphone_that_went_away(running):
     assert "'USB Mic' is not there" in found["microphone-lost"].evidence
 
 
+def test_recordings_that_nobody_takes_from_the_recorder(running):
+    found = running(recordings_waiting=45)
+    assert set(found) == {"recordings-not-taken"}
+    assert "45" in found["recordings-not-taken"].evidence
+
+
 def test_a_recorder_that_waits_for_its_hours_is_well(running):
     assert running(recording=False, capturing=False, waiting_on_purpose=True) == {}
 

@@ -12,6 +12,7 @@ from acoupi.system import start_program
 from acoupi.system import systemctl as systemctl_module
 from acoupi.system.doctor import examine
 from acoupi.system.doctor.examination import load_probes
+from acoupi.system.doctor.trial import try_out
 from acoupi.system.systemctl import ServiceManager
 
 # Stands for systemctl: shows what is written in a file, by unit and property.
@@ -21,6 +22,9 @@ import json, pathlib, sys
 words = [word for word in sys.argv[1:] if word != "--user"]
 if words[0] == "show":
     said = json.loads(pathlib.Path(__file__).with_name("said").read_text())
+    if "--value" in words:
+        print(said.get(words[-1], {}).get("ConsistsOf", ""))
+        sys.exit()
     for unit in words[2:]:
         values = {**said["all"], **said.get(unit, {})}
         print("\\n".join([f"Id={unit}", *(f"{k}={v}" for k, v in values.items())]))
@@ -69,7 +73,16 @@ def systemd(sensor, tmp_path, monkeypatch, request):
     monkeypatch.setattr("acoupi.system.doctor.units._managers", lambda: [manager])
     systemd = Systemd(tools, manager)
     start_program(sensor.settings, manager)
+    if request.function is not test_services_of_a_former_configuration:
+        monkeypatch.setattr("acoupi.system.doctor.units.try_program", try_here)
     return systemd
+
+
+def try_here(sensor):
+    """Try the program in this process, which is quicker; not what is tested here."""
+    lines = []
+    try_out(sensor.settings, None, lines.append)
+    return [], next(line["units"] for line in lines if "units" in line)
 
 
 @pytest.fixture
@@ -154,6 +167,23 @@ def test_a_systemd_that_does_not_answer(systemd, find, tmp_path, monkeypatch):
     (tmp_path / "tools/systemctl").write_text("#!/bin/sh\nexec sleep 60\n")
     monkeypatch.setattr("acoupi.system.doctor.units.PATIENCE", 0.5)
     assert set(find()) == {"systemd-silent"}
+
+
+def test_services_that_somebody_else_wrote(systemd, find, sensor):
+    for unit in systemd.unit_dir.iterdir():
+        unit.unlink()
+    home = str(sensor.settings.home)
+    target = {"ConsistsOf": f"{DETECTION} other.service", "UnitFileState": "linked"}
+    systemd.say(**{"acoupi.target": target, DETECTION: {"WorkingDirectory": home}})
+    assert find() == {}
+    failing = {"WorkingDirectory": home, "ActiveState": "failed"}
+    another = {"WorkingDirectory": "/", "ActiveState": "failed"}
+    systemd.say(
+        **{"acoupi.target": target, DETECTION: failing, "other.service": another}
+    )
+    found = find()
+    assert set(found) == {"service-fails"}
+    assert DETECTION in found["service-fails"].evidence
 
 
 def test_the_text_of_a_unit_may_hold_anything(systemd, find):
