@@ -319,6 +319,10 @@ class Store(ABC):
     def withdraw_attempt(self, recording: data.Recording, model_name: str) -> None:
         """Do not count the last attempt: something else than the model failed."""
 
+    def is_under_way(self, recording: data.Recording, model_name: str) -> bool:
+        """Tell whether a model may be working on the recording at this moment."""
+        return False
+
     def note_refusal(
         self, recording: data.Recording, model_name: str, reason: str
     ) -> None:

@@ -146,6 +146,9 @@ class _Detector:
 
     def _run(self, model: types.Model, recording: data.Recording) -> None:
         attempt = self.store.note_attempt(recording, model.name)
+        if not self.store.get_unfinished_models(recording, [model.name]):
+            self.logger.debug("%s was decided meanwhile", recording.id)
+            return
         if attempt > self.max_attempts:
             self._give_up(
                 model, recording, f"ended the process {self.max_attempts} times"

@@ -34,6 +34,8 @@ OVERDUE = datetime.timedelta(days=1)
 FULL_SHARE = 0.5
 """Share of what may wait at most, beyond which recordings do not wait for models."""
 
+TOO_LATE = "not analysed within"
+
 CROWDED_OUT = "kept without analysis, as too many recordings were waiting for it"
 
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE}
@@ -222,7 +224,9 @@ class _Keeper:
             return
         failed = self.store.get_failures(recording)
         failed = {k: v for k, v in failed.items() if k in self.required_models}
-        if failed:
+        if failed and all(map(_is_want_of_time, failed.values())):
+            self._keep_unanalysed(recording, next(iter(failed.values())))
+        elif failed:
             reason = "; ".join(f"{name} {why}" for name, why in failed.items())
             self._set_aside(recording, reason)
         elif self._is_wanted(recording, outputs):
@@ -326,29 +330,49 @@ class _Keeper:
 
     def _look_after(self, recording: data.Recording) -> None:
         """See to a recording that a model has yet to look at."""
-        if not self._is_there(recording):
+        if not self._is_there(recording) or recording.path is None:
             return
         now = time.monotonic()
         since = self._waiting_since.setdefault(recording.id, now)
-        if self._excess > 0 and recording.path is not None:
+        if self._excess > 0 and not self._is_under_way(recording):
+            reason = CROWDED_OUT
             # The recorder may drop it at this very moment.
             with contextlib.suppress(FileNotFoundError):
                 self._excess -= recording.path.stat().st_size
-            reason = CROWDED_OUT
         elif self.overdue is not None and now - since >= self.overdue.total_seconds():
-            reason = f"not analysed within {self.overdue}"
+            reason = f"{TOO_LATE} {self.overdue}"
         else:
             return
-        self._attempt(recording, partial(self._keep_unanalysed, recording, reason))
+        self._attempt(recording, partial(self._end_waiting, recording, reason))
+
+    def _end_waiting(self, recording: data.Recording, reason: str) -> None:
+        """Give a recording up for the models that have not begun with it, and keep it.
+
+        One transaction: a model that begins later finds it done, and one that is at
+        work is left to it. The loss is counted even if the power goes now.
+        """
+        with self.store.transaction():
+            if self._is_under_way(recording):
+                return
+            names = self.store.get_unfinished_models(recording, self.required_models)
+            for name in names:
+                self.store.note_failure(recording, name, reason)
+                self.store.add_loss("analyses", 1, f"{name}: {reason}")
+        if names:
+            self._keep_unanalysed(recording, reason)
+
+    def _is_under_way(self, recording: data.Recording) -> bool:
+        return any(
+            self.store.is_under_way(recording, name) for name in self.required_models
+        )
 
     def _keep_unanalysed(self, recording: data.Recording, reason: str) -> None:
-        given_up = self.store.get_unfinished_models(recording, self.required_models)
         if not self._keep(recording, [], reason):
             self._set_aside(recording, reason)
-        # A model that comes to it later finds it done, and the loss is seen.
-        for name in given_up:
-            self.store.note_failure(recording, name, reason)
-            self.store.add_loss("analyses", 1, f"{name}: {reason}")
+
+
+def _is_want_of_time(reason: str) -> bool:
+    return reason == CROWDED_OUT or reason.startswith(TOO_LATE)
 
 
 def _end_if_disk_refuses(recording: data.Recording, error: Exception) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from acoupi import data
     from acoupi.components.types import AudioRecorder, RecordingCondition, Store
 
-__all__ = ["generate_recording_task"]
+__all__ = ["generate_recording_task", "store_losses"]
 
 
 def generate_recording_task(
@@ -61,7 +61,7 @@ def generate_recording_task(
                     recording.samplerate,
                 )
                 yield recording
-        _store_losses(recorder, store, logger)
+        store_losses(recorder, store, logger)
 
     return recording_task
 
@@ -81,10 +81,11 @@ def _next_recordings(
             yield recording
 
 
-def _store_losses(
-    recorder: AudioRecorder, store: Store, logger: logging.Logger
-) -> None:
-    """Keep account of what was lost, in stores that can."""
+def store_losses(recorder: AudioRecorder, store: Store, logger: logging.Logger) -> None:
+    """Keep account of what a recorder has lost since it was last asked.
+
+    With recorders that tell, and stores that can count; never raises.
+    """
     take_losses = getattr(recorder, "take_losses", None)
     add_loss = getattr(store, "add_loss", None)
     if take_losses is None or add_loss is None:
@@ -93,4 +94,8 @@ def _store_losses(
         try:
             add_loss(kind=loss.kind, count=loss.count, reason=loss.reason)
         except Exception:
-            logger.exception("%d lost %s are not accounted", loss.count, loss.kind)
+            logger.exception(
+                "%d lost %s cannot be accounted for now", loss.count, loss.kind
+            )
+            if (take_back := getattr(recorder, "take_back", None)) is not None:
+                take_back(loss)

@@ -184,6 +184,9 @@ def test_an_outage_costs_no_message_and_little_else(
 
     link.manner = "open"
     server.accept()
+    # Patience of a tenth of a second made the outage short; a busy machine needs more.
+    messenger.close()
+    messenger.config = messenger.config.model_copy(update={"timeout": 10})
     store(outbox, ["after"])
     stored.append("after")
     clock(900)

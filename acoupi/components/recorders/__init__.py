@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from acoupi.components.recorders.configuration import MicrophoneConfig
-    from acoupi.components.recorders.microphone import Loss, MicrophoneRecorder
+    from acoupi.components.recorders.losses import Loss
+    from acoupi.components.recorders.microphone import MicrophoneRecorder
 
 __all__ = ["Loss", "MicrophoneConfig", "MicrophoneRecorder"]
 
 _MODULES = {
-    "Loss": "microphone",
+    "Loss": "losses",
     "MicrophoneConfig": "configuration",
     "MicrophoneRecorder": "microphone",
 }

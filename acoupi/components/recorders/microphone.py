@@ -6,7 +6,6 @@ import logging
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from acoupi import data
@@ -14,6 +13,7 @@ from acoupi.audio.capture import Capture
 from acoupi.audio.take import RING_SECONDS, Take
 from acoupi.audio.wallclock import WallClock
 from acoupi.components.recorders.leftovers import repair_leftovers
+from acoupi.components.recorders.losses import Loss, LossAccount
 from acoupi.components.recorders.pending import PendingFiles
 from acoupi.components.recorders.status import StatusReport, as_text
 from acoupi.components.recorders.writing import TakeWriter
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from acoupi.components.recorders.configuration import MicrophoneConfig
     from acoupi.components.types import RecordingCondition
 
-__all__ = ["Loss", "MicrophoneRecorder"]
+__all__ = ["MicrophoneRecorder"]
 
 logger = logging.getLogger(__name__)
 
@@ -39,16 +39,6 @@ MAX_RECORDING_BYTES = 2**32 - 2**20
 """Most bytes of sound in a recording: what a WAV file holds, less its metadata."""
 MAX_PENDING_BYTES = 2 * 2**30
 """Most bytes of undecided sound files, unless told otherwise."""
-
-
-@dataclass(frozen=True)
-class Loss:
-    """Something that was wanted and is not there."""
-
-    kind: str
-    """``samples`` (frames never written) or ``recordings`` (files dropped)."""
-    count: int
-    reason: str
 
 
 class MicrophoneRecorder(ContinuousRecorder):
@@ -127,7 +117,7 @@ class MicrophoneRecorder(ContinuousRecorder):
         self.recordings_dropped = 0
         self._finished: deque[data.Recording] = deque(maxlen=MOST_FINISHED)
         self._new = threading.Condition()
-        self._losses: dict[tuple[str, str], int] = {}
+        self._losses = LossAccount()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._started_here = False
@@ -221,9 +211,11 @@ class MicrophoneRecorder(ContinuousRecorder):
 
         Frames lost inside a recording are in its ``capture`` as well.
         """
-        with self._new:
-            counts, self._losses = self._losses, {}
-        return [Loss(kind, count, reason) for (kind, reason), count in counts.items()]
+        return self._losses.take()
+
+    def take_back(self, loss: Loss) -> None:
+        """Keep a loss that could not be accounted for, for the next `take_losses`."""
+        self._losses.take_back(loss)
 
     def check(self) -> None:
         """Raise an error that names the remedy when recording cannot work."""
@@ -349,7 +341,6 @@ class MicrophoneRecorder(ContinuousRecorder):
         return wanted
 
     def _finish(self, recording: data.Recording) -> None:
-        self.recordings_made += 1
         self._last_recording_on = recording.created_on
         if recording.capture is not None and recording.capture.samples_lost:
             self._lose(recording.capture.samples_lost, "within recordings")
@@ -357,6 +348,7 @@ class MicrophoneRecorder(ContinuousRecorder):
         self._make_room(0 if path is None else path.stat().st_size)
         with self._new:
             self._finished.append(recording)
+            self.recordings_made += 1
             self._new.notify_all()
 
     def _make_room(self, coming: int) -> None:
@@ -371,18 +363,11 @@ class MicrophoneRecorder(ContinuousRecorder):
         reason = (
             f"{self.dirpath} was full: the oldest undecided recordings were deleted"
         )
-        self._count_loss("recordings", len(dropped), reason)
+        self._losses.add(Loss("recordings", len(dropped), reason))
 
     def _lose(self, frames: int, reason: str) -> None:
         self.samples_lost += frames
-        self._count_loss("samples", frames, reason)
-
-    def _count_loss(self, kind: str, count: int, reason: str) -> None:
-        with self._new:
-            known = self._losses.get((kind, reason), 0)
-            self._losses[kind, reason] = known + count
-        if not known:
-            logger.error("lost: %d %s: %s", count, kind, reason)
+        self._losses.add(Loss("samples", frames, reason))
 
     def _counts(self) -> dict[str, object]:
         return {

@@ -10,6 +10,7 @@ from uuid import UUID
 from acoupi import data
 from acoupi.components.stores.rows import (
     Selection,
+    from_text,
     read_outputs,
     read_recordings,
     to_text,
@@ -28,6 +29,9 @@ __all__ = ["Loss", "RecordingLedger", "StoreCounts"]
 
 MAX_REASON = 300
 """Characters kept of a reason."""
+
+AT_WORK = datetime.timedelta(minutes=10)
+"""How long a model that was started is taken to be still at work."""
 
 
 @dataclass(frozen=True)
@@ -161,6 +165,20 @@ class RecordingLedger(Store):
         """Do not count the last attempt: something else than the model failed."""
         self._note(recording, model_name, "started", None, attempts=-1)
 
+    def is_under_way(self, recording: data.Recording, model_name: str) -> bool:
+        """Tell whether a model may be working on the recording at this moment.
+
+        It was started a short while ago; one that ended its process stops counting.
+        """
+        with self.database.reading() as connection:
+            row = connection.execute(
+                "SELECT updated_on FROM processing WHERE state = 'started' "
+                "AND name_model = ? "
+                "AND recording = (SELECT number FROM recording WHERE id = ?)",
+                (model_name, str(recording.id)),
+            ).fetchone()
+        return row is not None and abs(data.utc_now() - from_text(row[0])) < AT_WORK
+
     def note_refusal(
         self, recording: data.Recording, model_name: str, reason: str
     ) -> None:
@@ -289,8 +307,11 @@ class RecordingLedger(Store):
                 "(recording, name_model, state, attempts, reason, updated_on) "
                 "SELECT number, ?, ?, ?, ?, ? FROM recording WHERE id = ? "
                 "ON CONFLICT (recording, name_model) DO UPDATE SET "
-                "state = excluded.state, attempts = attempts + excluded.attempts, "
-                "reason = excluded.reason, updated_on = excluded.updated_on "
+                # Who starts after all does not undo that it was given up.
+                "state = iif(excluded.state = 'started', state, excluded.state), "
+                "attempts = attempts + excluded.attempts, "
+                "reason = coalesce(excluded.reason, reason), "
+                "updated_on = excluded.updated_on "
                 "RETURNING attempts",
                 (
                     model_name,

@@ -302,15 +302,24 @@ class BasicProgram(AcoupiProgram[BasicConfig], Generic[BasicConfig]):
                 self.call(name)
 
     def worker_stopping(self, queues: Sequence[str]) -> None:
-        """Stop recording, and store what was recorded until now."""
-        if (endpoint := self._metrics_endpoint(queues)) is not None:
-            endpoint.stop()
-        recorder = self._continuous_recorder(queues)
-        if recorder is None:
-            return
+        """Stop recording, and store what was recorded, and what lost, until now."""
+        try:
+            recorder = self._continuous_recorder(queues)
+            if recorder is not None:
+                self._stop_recording(recorder)
+        finally:
+            if (endpoint := self._metrics_endpoint(queues)) is not None:
+                endpoint.stop()
+
+    def _stop_recording(self, recorder: types.ContinuousRecorder) -> None:
+        from acoupi.tasks.record import store_losses
+
         recorder.stop()
-        for recording in recorder.harvest():
-            self.store.store_recording(recording)
+        try:
+            for recording in recorder.harvest():
+                self.store.store_recording(recording)
+        finally:
+            store_losses(recorder, self.store, self.logger)
 
     def worker_healthy(self, queues: Sequence[str]) -> bool:
         """Tell whether recording makes progress, or waits on purpose."""

@@ -10,6 +10,7 @@ from acoupi.components import types
 from acoupi.components.outbox import SqliteMessageStore
 from acoupi.components.stores import DatabaseUnavailable, SqliteStore
 from acoupi.tasks import generate_detection_task
+from acoupi.testing import FakeModel
 
 START = datetime.datetime(2026, 5, 1, tzinfo=datetime.UTC)
 
@@ -229,6 +230,22 @@ def test_a_model_that_kills_its_process_is_given_up(store, recording):
     generate_detection_task(store, [model])(recording)
     assert model.runs == 3
     assert store.get_failures(recording) == {"fixed": "ended the process 3 times"}
+
+
+def test_what_was_given_up_between_the_look_and_the_start_is_not_analysed(
+    store, recording, monkeypatch
+):
+    note = store.note_attempt
+
+    def give_up_first(recording, name):
+        store.note_failure(recording, name, "no time")
+        return note(recording, name)
+
+    monkeypatch.setattr(store, "note_attempt", give_up_first)
+    model = FakeModel()
+    generate_detection_task(store, [model])(recording)
+    assert model.seen == []
+    assert store.get_failures(recording) == {model.name: "no time"}
 
 
 def test_a_model_that_recovers_leaves_no_trace_of_its_failures(store, recording):

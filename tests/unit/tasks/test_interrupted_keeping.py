@@ -20,6 +20,7 @@ from acoupi.audio.guano import Guano
 from acoupi.audio.soundfiles import SoundFormat, WavWriter, read_info
 from acoupi.components import types
 from acoupi.components.outbox import SqliteMessageStore
+from acoupi.components.recorders.pending import PendingFiles
 from acoupi.components.saving import SaveRecordingManager
 from acoupi.components.stores import SqliteStore
 from acoupi.tasks import generate_detection_task, generate_file_management_task
@@ -208,6 +209,35 @@ def test_keeping_can_be_killed_anywhere(tmp_path, manager, stored):
 
     calls = kill_everywhere(tmp_path, prepare, lambda scene: scene.keep(manager), check)
     assert calls > 30
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_keeping_without_analysis_can_be_killed_anywhere(tmp_path):
+    def keep(scene):
+        generate_file_management_task(
+            scene.store,
+            [SaveRecordingManager(scene.kept)],
+            required_models=["model"],
+            tmp_path=scene.tmp,
+            set_aside_path=scene.aside,
+            quiet=0,
+            waiting_room=PendingFiles(scene.tmp, 1000),
+        )()
+
+    def prepare(scene):
+        scene.write()
+        scene.store.store_recording(scene.recording)
+
+    def check(scene):
+        keep(scene)
+        keep(scene)
+        (kept,) = scene.files(scene.kept)
+        assert read_info(kept).complete
+        assert scene.store.get_state(scene.recording) == "kept"
+        assert scene.store.total_losses() == {"analyses": 1}
+        assert scene.files(scene.tmp) == []
+
+    assert kill_everywhere(tmp_path, prepare, keep, check) > 10
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")

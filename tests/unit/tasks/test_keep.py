@@ -598,6 +598,17 @@ def test_when_too_much_waits_the_oldest_are_kept_unanalysed_and_counted(sensor):
     assert sensor.store.get_recordings([kept.id])[0][1] == []
 
 
+def test_what_a_model_is_working_on_is_not_taken_from_it(sensor):
+    waiting = [sensor.write() for _ in range(8)]
+    size = waiting[0].path.stat().st_size
+    sensor.store.note_attempt(waiting[0], "model")
+    room = PendingFiles(sensor.tmp, 10 * size)
+    sensor.keeper(required_models=["model"], waiting_room=room)()
+    assert sensor.state(waiting[0]) == "undecided"
+    assert sensor.state(waiting[1]) == "kept"
+    assert sensor.store.total_losses() == {"analyses": 3}
+
+
 def test_without_that_choice_they_wait_until_the_recorder_drops_them(sensor):
     waiting = [sensor.write() for _ in range(8)]
     sensor.keeper(required_models=["model"])()

@@ -4,6 +4,7 @@ import pytest
 
 from acoupi.components import SqliteStore
 from acoupi.components.recorders import Loss
+from acoupi.components.stores import DatabaseUnavailable
 from acoupi.components.types import (
     AudioRecorder,
     ContinuousRecorder,
@@ -34,6 +35,9 @@ class OpenRecorder(ContinuousRecorder):
     def take_losses(self):
         losses, self.losses = self.losses, []
         return losses
+
+    def take_back(self, loss) -> None:
+        self.losses.append(loss)
 
     @property
     def healthy(self) -> bool:
@@ -93,6 +97,21 @@ def test_what_was_lost_is_accounted_for_in_the_store(store):
     }
     assert list(task()) == []
     assert len(store.get_losses()) == 2
+
+
+def test_what_cannot_be_accounted_for_is_accounted_for_later(store, monkeypatch):
+    recorder = OpenRecorder([], [Loss("samples", 4096, "within recordings")])
+    task = generate_recording_task(recorder, store)
+
+    def refuse(**_):
+        raise DatabaseUnavailable("the disk is full")
+
+    with monkeypatch.context() as full:
+        full.setattr(store, "add_loss", refuse)
+        assert list(task()) == []
+    assert store.get_losses() == []
+    assert list(task()) == []
+    assert store.total_losses() == {"samples": 4096}
 
 
 @pytest.mark.parametrize("answers", [[], [True], [True, True]])

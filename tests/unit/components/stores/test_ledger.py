@@ -96,6 +96,30 @@ def test_a_model_that_is_given_up_is_done_and_remembered(store, recording):
     assert store.pending(["a"]) == []
 
 
+def test_a_model_that_starts_too_late_stays_given_up(store, recording):
+    store.store_recording(recording)
+    store.note_failure(recording, "model", "no time")
+    store.note_attempt(recording, "model")
+    assert store.get_failures(recording) == {"model": "no time"}
+    assert store.get_unfinished_models(recording, ["model"]) == []
+    assert not store.is_under_way(recording, "model")
+
+
+def test_a_model_is_at_work_from_its_start_to_its_output_or_long_after(
+    store, recording, monkeypatch
+):
+    assert not store.is_under_way(recording, "model")
+    store.note_attempt(recording, "model")
+    assert store.is_under_way(recording, "model")
+    assert not store.is_under_way(recording, "other")
+    later = data.utc_now() + datetime.timedelta(minutes=11)
+    with monkeypatch.context() as clock:
+        clock.setattr(data, "utc_now", lambda: later)
+        assert not store.is_under_way(recording, "model")
+    store.store_model_output(data.ModelOutput(name_model="model", recording=recording))
+    assert not store.is_under_way(recording, "model")
+
+
 def test_the_backlog_is_oldest_first_and_bounded(store):
     recordings = [add(store, minute) for minute in range(5)]
     assert store.pending(["a"], limit=3) == recordings[:3]

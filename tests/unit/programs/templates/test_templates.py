@@ -10,6 +10,7 @@ from celery import Celery
 
 from acoupi import data
 from acoupi.components import IsInInterval, SaveRecordingManager, types
+from acoupi.components.recorders import Loss
 from acoupi.programs.activity import ActivityConfiguration, ActivityProgram
 from acoupi.programs.connected import ConnectedConfiguration, ConnectedProgram
 from acoupi.programs.default import DefaultConfiguration, DefaultProgram
@@ -79,6 +80,14 @@ def test_the_recorder_writes_its_status_where_the_others_look(app, tmp_path):
     status = tmp_path / "run" / "recorder.json"
     wait_until(status.exists, what="the status file")
     program.worker_stopping(["recording"])
+
+
+def test_what_was_lost_until_the_stop_is_accounted_for(app, tmp_path):
+    program = default_program(app, tmp_path, microphone={"source": "signal"})
+    program.worker_started(["recording"])
+    program.recorder.take_back(Loss("recordings", 3, "full"))
+    program.worker_stopping(["recording"])
+    assert program.store.total_losses()["recordings"] == 3
 
 
 def test_the_day_window_is_a_condition_in_the_configured_zone(app, tmp_path):
