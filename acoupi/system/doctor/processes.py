@@ -9,6 +9,7 @@ from pathlib import Path
 
 from acoupi.system.doctor.findings import Finding, error, warning
 from acoupi.system.doctor.sensor import Sensor
+from acoupi.system.troubles import read_troubles
 
 __all__ = ["UnitTexts", "probe"]
 
@@ -51,6 +52,7 @@ def probe(sensor: Sensor) -> Iterator[Finding]:
         pid: name for name, first in pids.items() for pid in [first, *_children(first)]
     }
     yield from _probe_states(named)
+    yield from _probe_troubles(sensor)
     yield from _probe_age(sensor, named)
 
 
@@ -77,6 +79,19 @@ def _probe_states(named: dict[int, str]) -> Iterator[Finding]:
                 f"process {pid} ({name}: {_command(pid)}) is in state {fields[0]}",
                 f"kill -CONT {pid}; when a debugger holds it, end that",
             )
+
+
+def _probe_troubles(sensor: Sensor) -> Iterator[Finding]:
+    """Look at what the processes logged as errors lately."""
+    for trouble in read_troubles(sensor.settings.run_dir):
+        times = f", {trouble['count']} times" if trouble["count"] > 1 else ""
+        yield error(
+            "process-in-trouble",
+            "A process of the sensor reports an error.",
+            f"{trouble['role']}, {trouble['age']:.0f} s ago{times}: {trouble['text']}",
+            f"its log says more: journalctl -u acoupi-{trouble['role']}, or "
+            f"{sensor.settings.log_dir}",
+        )
 
 
 def _probe_age(sensor: Sensor, named: dict[int, str]) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ from acoupi.audio.wallclock import read_boot_id
 from acoupi.system import liveness as liveness_module
 from acoupi.system.doctor import microphone as module
 from acoupi.system.listening import ListeningError
+from acoupi.system.troubles import TroubleLog
 
 CARDS = """ 0 [PCH            ]: HDA-Intel - HDA Intel PCH
                       HDA Intel PCH at 0xf7d10000 irq 30
@@ -243,6 +244,15 @@ def test_a_microphone_that_went_away(running):
     )
     assert set(found) == {"microphone-lost"}
     assert "'USB Mic' is not there" in found["microphone-lost"].evidence
+
+
+def test_what_a_process_reports_as_an_error(running, sensor):
+    log = TroubleLog.of_role(sensor.settings.run_dir, "worker-detection")
+    log.note("the model failed", ValueError("no weights"))
+    found = running()
+    assert set(found) == {"process-in-trouble"}
+    assert "no weights" in found["process-in-trouble"].evidence
+    assert "worker-detection" in found["process-in-trouble"].remedy
 
 
 def test_recordings_that_nobody_takes_from_the_recorder(running):
