@@ -41,11 +41,15 @@ def _write(path: str, values: Iterable[float], samplerate: int) -> None:
     samples = array.array("h", (max(-32_768, min(32_767, round(it))) for it in values))
     if sys.byteorder == "big":
         samples.byteswap()
+    _write_frames(path, samples.tobytes(), samplerate)
+
+
+def _write_frames(path: str, content: bytes, samplerate: int) -> None:
     with wave.open(path, "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(samplerate)
-        file.writeframes(samples.tobytes())
+        file.writeframes(content)
 
 
 def write_defect(path: str, kind: str, seconds: int = 4) -> None:
@@ -72,10 +76,23 @@ def write_defect(path: str, kind: str, seconds: int = 4) -> None:
 
 
 def write_counter(path: str, seconds: int, samplerate: int) -> None:
-    """Write raw samples that count: each is one more than the last, modulo 65,536."""
+    """Write samples that count: each is one more than the last, modulo 65,536.
+
+    Parameters
+    ----------
+    path : str
+        Where to; a name that does not end in ``.wav`` means the samples alone.
+    seconds : int
+        Their length.
+    samplerate : int
+        In Hz.
+    """
     cycle = array.array("h", [*range(32_768), *range(-32_768, 0)])
     if sys.byteorder == "big":
         cycle.byteswap()
     size = 2 * seconds * samplerate
-    content = cycle.tobytes() * (size // (2 * len(cycle)) + 1)
-    Path(path).write_bytes(content[:size])
+    content = (cycle.tobytes() * (size // (2 * len(cycle)) + 1))[:size]
+    if path.endswith(".wav"):
+        _write_frames(path, content, samplerate)
+    else:
+        Path(path).write_bytes(content)

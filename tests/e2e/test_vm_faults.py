@@ -1,0 +1,79 @@
+"""Faults of the host that need a kernel of one's own: sound cards, memory, clocks."""
+
+from __future__ import annotations
+
+import copy
+
+import clocks
+import disk_image
+import exactness
+import memory
+import microphones
+import pytest
+import sound
+from installation import CONFIG, DEFAULT, config_of, install_sensor
+from virtual_machine import MICROPHONE, PLAY, VirtualMachine
+
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(1800)]
+
+UNPLUGGINGS = 6
+
+COUNT = "aplay --quiet --device=hw:Loopback,0 --buffer-time=1000000"
+"""Plays a file as it is; what feeds the microphone is not what is tested."""
+
+
+@pytest.fixture
+def virtual_machine(watched, record_property):
+    """A virtual machine that runs, without a sensor."""
+    reason = disk_image.missing()
+    if reason:
+        pytest.skip(reason)
+    found = watched(VirtualMachine("sensor", disk_image.boot_files()))
+    try:
+        found.start()
+        yield found
+    finally:
+        record_property("boots", VirtualMachine.boots)
+        record_property("boots tried again", VirtualMachine.retries)
+        found.discard()
+
+
+@pytest.fixture
+def vm_sensor(virtual_machine, chirps):
+    """A sensor with a sound card of the kernel's that hears chirps."""
+    config = copy.deepcopy(CONFIG)
+    config["microphone"]["device_name"] = MICROPHONE
+    return install_sensor(virtual_machine, chirps, config=config, play=PLAY)
+
+
+def test_a_sensor_outlives_its_sound_card_its_memory_and_its_clock(
+    vm_sensor, record_property
+):
+    taken = microphones.survives_unplugging(vm_sensor, UNPLUGGINGS)
+    record_property("seconds until heard again", taken)
+    killed = memory.survives_a_model_without_memory(vm_sensor)
+    record_property("times that the model was killed", killed)
+    found = clocks.corrects_times(vm_sensor)
+    record_property("times that were corrected", found)
+
+
+@pytest.mark.parametrize("samplerate", [48_000, 192_000])
+def test_no_sample_is_lost_while_both_processors_are_busy(
+    virtual_machine, tmp_path, samplerate, record_property
+):
+    config = config_of(DEFAULT)
+    config["microphone"] = {"device_name": MICROPHONE, "samplerate": samplerate}
+    counter = str(tmp_path / "counter.wav")
+    sound.write_counter(counter, 60, samplerate)
+    sensor = install_sensor(
+        virtual_machine, counter, program=DEFAULT, config=config, play=COUNT
+    )
+    # From the beginning of the file on.
+    microphones.play_instead(sensor, counter)
+    found = exactness.records_every_sample(sensor, 10, processes=2)
+    record_property("samples", found)
+    assert found["frames"] >= 10 * samplerate
+    # What is missing is known.
+    assert found["missing"] == found["lost"], found
+    assert found["doubled"] == 0, found
+    assert found["missing"] == 0, found
