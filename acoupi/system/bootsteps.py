@@ -171,8 +171,16 @@ class ConsumerStep(bootsteps.StartStopStep):
         forget_lost_deliveries(parent.connection.default_channel)
         step.consumer_ready()
         self._timer_entry = parent.timer.call_repeatedly(
-            1.0, step.condition.consumer_turned
+            1.0, self._turned, (parent, step.condition)
         )
+
+    @staticmethod
+    def _turned(parent: Any, condition: Condition) -> None:
+        condition.consumer_turned()
+        # Of kombu's own transports, as Redis; others count on their servers' side.
+        qos: Any = getattr(parent.task_consumer.channel, "qos", None)
+        if hasattr(qos, "can_consume"):
+            condition.consumer_holds(all_it_may=not qos.can_consume())
 
     def stop(self, parent: Any) -> None:
         """Note that the connection is gone."""

@@ -53,6 +53,9 @@ class Condition:
     WITHOUT_BROKER = 600.0
     """Seconds that a worker may look for the broker before it is started afresh."""
 
+    IDLE_WITH_TASKS = 60.0
+    """Seconds for which the consumer may hold tasks while none runs."""
+
     def __init__(
         self,
         *,
@@ -69,6 +72,7 @@ class Condition:
         self._running: dict[str, tuple[str, float]] = {}
         self._connected = False
         self._turned_on = clock()
+        self._idle_since: float | None = None
 
     def task_began(self, task_id: str, name: str) -> None:
         """Note that a task runs."""
@@ -86,6 +90,18 @@ class Condition:
             self._connected = True
             self._turned_on = self._clock()
 
+    def consumer_holds(self, *, all_it_may: bool) -> None:
+        """Note whether the consumer holds as many unfinished tasks as it may.
+
+        Then it takes no other. When none of them runs, they will never be finished:
+        whatever was to run them is gone.
+        """
+        with self._lock:
+            if not all_it_may or self._running:
+                self._idle_since = None
+            elif self._idle_since is None:
+                self._idle_since = self._clock()
+
     def consumer_disconnected(self) -> None:
         """Note that the consumer looks for the broker."""
         with self._lock:
@@ -100,6 +116,7 @@ class Condition:
             running = list(self._running.values())
             silence = now - self._turned_on
             connected = self._connected
+            idle_since = self._idle_since
         for name, since in running:
             if now - since > self._task_limit:
                 return f"task {name} has been running for {now - since:.0f} s"
@@ -109,6 +126,8 @@ class Condition:
                 return f"the consumer has not turned for {silence:.0f} s"
             if not connected and silence > self.WITHOUT_BROKER:
                 return f"no broker for {silence:.0f} s"
+        if idle_since is not None and now - idle_since > self.IDLE_WITH_TASKS:
+            return f"tasks were taken {now - idle_since:.0f} s ago, and none runs"
         try:
             healthy = self._is_healthy()
         # A program's own code must not end the guard.

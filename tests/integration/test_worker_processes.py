@@ -15,6 +15,7 @@ import pytest
 
 from acoupi import data
 from acoupi.system.broker import Broker, find_server
+from acoupi.system.troubles import read_troubles
 from acoupi.testing import wait_until
 
 PROGRAM = """
@@ -32,6 +33,7 @@ class Config(BaseModel):
     period: float = 0.5
     work: float = 0.0
     healthy: bool = True
+    leave: bool = False
     broker: bool = True
 
 
@@ -56,6 +58,8 @@ class Program(AcoupiProgram[Config]):
         def take(recording):
             self.say(f"begin {type(recording).__name__}")
             time.sleep(config.work)
+            if config.leave:
+                raise SystemExit(3)
             self.say("end")
 
         self.add_task(make, callbacks=[take], schedule=config.period, queue="making")
@@ -225,6 +229,16 @@ def test_tasks_of_workers_that_were_killed_do_not_pile_up_in_the_broker(sensor):
         assert set(young) <= set(left)
         assert len(left) <= len(young) + 2
         assert set(broker.hkeys("unacked")) == set(left)
+
+
+def test_a_task_that_wants_to_end_its_worker_is_named_and_the_next_one_runs(sensor):
+    sensor.configure(leave=True)
+    sensor.start("worker", "making")
+    sensor.start("worker", "default")
+    sensor.start("beat")
+    sensor.await_note("begin Recording", times=3)
+    troubles = read_troubles(sensor.home / "run")
+    assert any("SystemExit: 3" in it["text"] for it in troubles), troubles
 
 
 def test_a_broker_restart_interrupts_nothing_for_long(sensor):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -318,13 +319,14 @@ class AcoupiProgram(ABC, Generic[C]):
 
     def _make_task(self, entry: _Entry, name: str) -> Task[Any, Any]:
         def run(*arguments: Any) -> Any:
-            result = entry.function(*arguments)
-            if isinstance(result, Iterator):
-                for item in result:
-                    self._hand_on(entry, item)
-                return None
-            self._hand_on(entry, result)
-            return result
+            with _ending_no_more_than_the_task(name):
+                result = entry.function(*arguments)
+                if isinstance(result, Iterator):
+                    for item in result:
+                        self._hand_on(entry, item)
+                    return None
+                self._hand_on(entry, result)
+                return result
 
         run.__doc__ = entry.function.__doc__
         # Not shared: Celery would add it to every other app of the process.
@@ -349,6 +351,25 @@ class AcoupiProgram(ABC, Generic[C]):
             for name in names
         ]
         return all(rung)
+
+
+@contextlib.contextmanager
+def _ending_no_more_than_the_task(name: str) -> Iterator[None]:
+    """Let what a function raises fail its task, whatever it raises.
+
+    Celery takes a SystemExit (of ``sys.exit()``) or a CancelledError (of asyncio) for
+    its own: the task would neither be done nor have failed, and its worker would wait
+    for it, and take no other, for ever.
+    """
+    from celery.exceptions import WorkerShutdown, WorkerTerminate
+
+    try:
+        yield
+    except (Exception, KeyboardInterrupt, WorkerShutdown, WorkerTerminate):
+        raise
+    except BaseException as error:
+        said = ": ".join(part for part in (type(error).__name__, str(error)) if part)
+        raise RuntimeError(f"{name} wanted to end the process ({said})") from error
 
 
 def _name_of(function: TaskFunction) -> str:

@@ -55,6 +55,29 @@ def test_a_consumer_that_waits_for_a_running_task_is_well(clock):
     assert worker.illness() is None
 
 
+def test_a_consumer_that_holds_tasks_of_which_none_runs_is_ill(clock):
+    worker = condition(clock)
+    for _ in range(int(Condition.IDLE_WITH_TASKS) + 1):
+        assert worker.illness() is None
+        worker.consumer_turned()
+        worker.consumer_holds(all_it_may=True)
+        clock.now += 1
+    assert worker.illness() == "tasks were taken 61 s ago, and none runs"
+    worker.consumer_holds(all_it_may=False)
+    assert worker.illness() is None
+
+
+def test_a_consumer_that_holds_tasks_while_one_runs_is_well(clock):
+    worker = condition(clock)
+    for second in range(90):
+        worker.consumer_turned()
+        worker.consumer_holds(all_it_may=True)
+        if second == 30:
+            worker.task_began("1", "x")
+        clock.now += 1
+        assert worker.illness() is None
+
+
 def test_looking_for_the_broker_is_allowed_for_minutes_not_for_ever(clock):
     worker = condition(clock)
     clock.now += Condition.WITHOUT_BROKER - 1

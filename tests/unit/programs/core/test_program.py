@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 from functools import partial
 from pathlib import Path
@@ -64,6 +65,27 @@ def test_a_program_without_setup_cannot_be_made(app):
 
     with pytest.raises(TypeError, match="abstract"):
         Unfinished(program_config=Config(), app=app)
+
+
+@pytest.mark.parametrize(
+    "raised", [SystemExit(3), asyncio.CancelledError(), GeneratorExit()]
+)
+def test_a_function_that_wants_to_end_the_process_fails_its_task_alone(app, raised):
+    def leave():
+        raise raised
+
+    program = build(app, lambda program: program.add_task(leave))
+    with pytest.raises(RuntimeError, match=f"leave .*{type(raised).__name__}"):
+        program.tasks["leave"].run()
+
+
+def test_what_a_function_raises_is_what_its_task_raises(app):
+    def fail():
+        raise KeyError("x")
+
+    program = build(app, lambda program: program.add_task(fail))
+    with pytest.raises(KeyError):
+        program.tasks["fail"].run()
 
 
 def test_the_schema_is_the_named_one_or_the_one_subscripted():
