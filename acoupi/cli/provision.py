@@ -22,10 +22,20 @@ __all__ = ["provision"]
     help='JSON: "settings" and "celery" that hold where the file says nothing.',
 )
 @click.option(
+    "--also",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Text of what else is wrong, for the report; may be absent.",
+)
+@click.option(
     "--report", is_flag=True, help="Only write the report again, with what is now."
 )
 def provision(
-    partition: Path, state: Path | None, base: str | None, report: bool
+    partition: Path,
+    state: Path | None,
+    base: str | None,
+    also: Path | None,
+    report: bool,
 ) -> None:
     """Set the sensor up from acoupi.toml in the directory PARTITION.
 
@@ -41,12 +51,12 @@ def provision(
 
     settings = Settings()
     if report:
-        click.echo(write_report(partition, settings, state=state), nl=False)
+        click.echo(write_report(partition, settings, state=state, also=also), nl=False)
         return
     given = read_raw_config(Path(base)) if base else {}
     if not isinstance(given, dict):
         raise ConfigurationError(f"{base} must hold a JSON object: {{...}}")
-    outcome = follow(partition, settings, state=state, base=given)
+    outcome = follow(partition, settings, state=state, base=given, also=also)
     for text in outcome.applied:
         click.echo(text)
     for text in outcome.notes:

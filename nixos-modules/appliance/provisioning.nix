@@ -24,7 +24,8 @@ let
     builtins.toJSON { inherit (context) settings celery; }
   );
 
-  provision = "${context.python}/bin/acoupi provision ${cfg.partition} --state ${cfg.state}";
+  # What the preparation of the card says (sd-image/prepare-card.sh).
+  provision = "${context.python}/bin/acoupi provision ${cfg.partition} --state ${cfg.state} --also /run/acoupi-card.txt";
 
   shared = {
     environment = {

@@ -53,39 +53,31 @@
       "dmask=0022"
       "x-systemd.device-timeout=30s"
     ];
-    "/data" = {
-      device = "/dev/disk/by-label/ACOUPI_DATA";
-      fsType = "ext4";
-      options = [
-        "noatime"
-        "nodev"
-        "nosuid"
-        "nofail"
-        # Fewer writes; what must survive a power cut is synchronised by name.
-        "commit=30"
-        "x-systemd.requires=acoupi-card.service"
-        "x-systemd.device-timeout=5min"
-      ];
-    };
   };
 
+  # Mounts it, too: a mount that can fail would keep the sensor from starting.
   systemd.services.acoupi-card = {
     description = "Acoustic sensor: use the whole card";
     unitConfig.DefaultDependencies = false;
-    before = [ "data.mount" ];
+    wantedBy = [ "local-fs.target" ];
+    before = [
+      "local-fs.target"
+      "shutdown.target"
+    ];
     after = [ "systemd-remount-fs.service" ];
     conflicts = [ "shutdown.target" ];
     path = [
-      pkgs.e2fsprogs
-      pkgs.util-linux
       pkgs.coreutils
+      pkgs.e2fsprogs
+      pkgs.gnused
+      pkgs.util-linux
       config.systemd.package
     ];
     serviceConfig = {
       Type = "oneshot";
       RemainAfterExit = true;
       ExecStart = "${pkgs.bash}/bin/bash ${./prepare-card.sh}";
-      TimeoutStartSec = "10min";
+      TimeoutStartSec = "15min";
     };
   };
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import subprocess
 
@@ -18,6 +19,7 @@ from sensor import Sensor, eventually
 pytestmark = pytest.mark.timeout(900)
 
 HOME = "/data/acoupi"
+SEED = 1  # of the moments of power cuts
 
 CARD_MOUNT = """\
 [Unit]
@@ -198,6 +200,26 @@ def test_the_card_sets_the_sensor_up_and_no_mistake_stops_it(sensor, chirps):
     ):
         provisioning.goes_on_with(sensor, chirps, text, said)
     end_to_end.is_in_order(sensor, sensor.listening)
+
+
+@pytest.mark.slow
+def test_power_that_goes_while_the_card_is_followed_costs_nothing(sensor, chirps):
+    provisioning.follows_the_file(sensor, chirps)
+    provisioning.survives_power_cuts(
+        sensor, chirps, cuts=int(os.environ.get("ACOUPI_TEST_CUTS", "5")), seed=SEED
+    )
+
+
+def test_a_card_without_its_partition_records_all_the_same(appliance, chirps, watched):
+    booted = watched(machine.NspawnMachine("no-card", appliance))
+    try:
+        booted.start()
+        found = Sensor(booted, booted, play="paplay", home=HOME, user=nix_units.USER)
+        eventually("recording", found.is_recording)
+        booted.fail(f"mountpoint --quiet {provisioning.PARTITION}")
+        booted.succeed("systemctl is-active acoupi-provision.service")
+    finally:
+        booted.discard()
 
 
 def add_generations(top):

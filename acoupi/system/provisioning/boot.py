@@ -53,6 +53,7 @@ def provision(
     *,
     state: Path | None = None,
     base: Mapping[str, Any] | None = None,
+    also: Path | None = None,
 ) -> Outcome:
     """Read the file on a partition, and make the sensor follow what is right in it.
 
@@ -71,6 +72,8 @@ def provision(
         takes. Default: ``provision`` in the home.
     base : mapping, optional
         What holds where the file says nothing: ``settings`` of the program, ``celery``.
+    also : Path, optional
+        Text file, where there is one, of what else is wrong, for the report.
 
     Returns
     -------
@@ -99,7 +102,7 @@ def provision(
         run.deploy()
     with run.guarded("keeping what is known"):
         run.remember()
-    write_report(partition, settings, state=state, outcome=run.outcome)
+    write_report(partition, settings, state=state, outcome=run.outcome, also=also)
     return run.outcome
 
 
@@ -109,12 +112,13 @@ def write_report(
     *,
     state: Path | None = None,
     outcome: Outcome | None = None,
+    also: Path | None = None,
 ) -> str:
     """Write ``acoupi-report.txt``, and return what it says.
 
     Parameters
     ----------
-    partition, settings, state
+    partition, settings, state, also
         As those of `provision`.
     outcome : Outcome, optional
         What is to be reported. Default: that of the last `provision`.
@@ -125,7 +129,9 @@ def write_report(
     own = None
     if hotspot.enabled and hotspot.password is None:
         own = Vault(directory / "secrets.json").get(_HOTSPOT_LABEL)
-    text = write_words(outcome or memory.outcome, observe(settings), own)
+    told = outcome or memory.outcome
+    told = replace(told, problems=_read_problems(also) + told.problems)
+    text = write_words(told, observe(settings), own)
     where = Partition(partition)
     try:
         where.replace(where.path / REPORT, text.encode())
@@ -356,6 +362,15 @@ class _Run:
         self.memory.wishes = self.wishes
         self.memory.outcome = self.outcome
         self.memory.write(self.directory / "state.json")
+
+
+def _read_problems(file: Path | None) -> list[Problem]:
+    """Return what another program says is wrong, which may be nothing."""
+    try:
+        text = file.read_text(encoding="utf-8", errors="replace") if file else ""
+    except OSError:
+        return []
+    return [Problem(line) for line in text[:2000].splitlines() if line.strip()]
 
 
 def _digest(value: Any) -> str:

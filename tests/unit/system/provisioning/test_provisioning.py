@@ -642,3 +642,11 @@ def test_the_template_shows_every_setting_that_is_not_the_programs():
     ):
         for name in section.model_fields:
             assert f"# {name} = " in text
+
+
+def test_what_else_is_wrong_is_in_the_report(card, tmp_path):
+    also = tmp_path / "also.txt"
+    also.write_text("the card is too small\n")
+    text = write_report(card.path, card.settings, also=also)
+    assert "1. the card is too small" in text
+    assert "too small" not in write_report(card.path, card.settings)
