@@ -109,7 +109,8 @@ class PowerRig:
                 file = Path(name) / "file"
                 file.write_text(text)
                 self.machine.copy_from_host(str(file), path)
-            self.machine.succeed("systemctl enable --now witness.service")
+            # What is the tests' own is on the disk; what is the sensor's is its affair.
+            self.machine.succeed("systemctl enable --now witness.service; sync")
             self.sensor = install_sensor(
                 self.machine, str(chirps), config=self.config(), play=PLAY
             )

@@ -181,6 +181,10 @@ class VolatileDisk:
         except (OSError, EOFError):
             # The machine is gone, or the disk.
             return
+        finally:
+            if self._connection is not None:
+                with contextlib.suppress(OSError):
+                    self._connection.shutdown(socket.SHUT_RDWR)
 
     def _answer(self, connection: socket.socket) -> bool:
         header = _receive(connection, 28)
