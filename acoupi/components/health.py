@@ -79,10 +79,8 @@ def recorder_metrics(status_file: Path) -> Iterator[data.Metric]:
     """Yield what the recorder reports: activity, losses, level, problems."""
     status = read_recorder_status(status_file)
     alive = status is not None and status["current"]
-    yield data.Metric(
-        name="recording",
-        value=bool(status and alive and status.get("recording")),
-    )
+    recording = status is not None and alive and _takes_sound_in(status)
+    yield data.Metric(name="recording", value=recording)
     if status is None:
         return
     for name, unit in (
@@ -225,6 +223,12 @@ def collect_metrics(
         except Exception:
             logger.warning("some figures of the heartbeat cannot be had", exc_info=True)
     return metrics
+
+
+def _takes_sound_in(status: Mapping[str, Any]) -> bool:
+    # Between two recordings no file is open, but the microphone is.
+    between = status.get("capturing") and not status.get("waiting_on_purpose")
+    return bool(status.get("recording") or between)
 
 
 def _plain(value: Any) -> float | int | str | bool | None:

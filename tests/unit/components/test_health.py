@@ -78,6 +78,16 @@ def test_the_recorder_is_reported(tmp_path):
     assert values["microphone_problems"] == "too loud"
 
 
+@pytest.mark.parametrize("waits", [False, True])
+def test_between_two_recordings_it_counts_as_recording_unless_it_waits(tmp_path, waits):
+    file = tmp_path / "recorder.json"
+    write_status(file, recording=False, capturing=True, waiting_on_purpose=waits)
+
+    values = by_name(collect_metrics(status_file=file))
+
+    assert values["recording"] is not waits
+
+
 @pytest.mark.parametrize(
     "changes",
     [{"age": STATUS_MAX_AGE + 1}, {"boot_id": "another"}, {"updated_monotonic": None}],
