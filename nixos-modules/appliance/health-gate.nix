@@ -49,7 +49,9 @@ let
 
   update = pkgs.writeShellScriptBin "acoupi-update" ''
     export PATH=${lib.makeBinPath path}:$PATH
-    ${lib.concatStrings (lib.mapAttrsToList (name: value: "export ${name}=${lib.escapeShellArg value}\n") environment)}
+    ${lib.concatStrings (
+      lib.mapAttrsToList (name: value: "export ${name}=${lib.escapeShellArg value}\n") environment
+    )}
     exec ${pkgs.bash}/bin/bash ${./update.sh} "$@"
   '';
 in
@@ -58,33 +60,33 @@ in
     environment.systemPackages = [ update ];
 
     # The good one is not to be collected as garbage.
-    systemd.tmpfiles.rules = [ "L+ /nix/var/nix/gcroots/acoupi-good - - - - ${environment.STATE}/good" ];
+    systemd.tmpfiles.rules = [
+      "L+ /nix/var/nix/gcroots/acoupi-good - - - - ${environment.STATE}/good"
+    ];
 
     systemd.services.acoupi-health-gate = lasting // {
       description = "Acoustic sensor: look whether a new generation records";
       inherit environment path;
-      serviceConfig =
-        hardening.relaxedBy [ "procfs" ]
-        // {
-          Type = "oneshot";
-          RuntimeDirectory = "acoupi-generations";
-          RuntimeDirectoryPreserve = true;
-          StateDirectory = "acoupi-generations";
-          ExecStart = "${pkgs.bash}/bin/bash ${./health-gate.sh}";
-          TimeoutStartSec = "2min";
-          # Only root tells the system what is good; what is asked of the sensor is asked
-          # as its user, and its lock is beside what it says.
-          CapabilityBoundingSet = [
-            "CAP_SETGID"
-            "CAP_SETUID"
-          ];
-          PrivateUsers = false;
-          ReadWritePaths = [ "-${acoupi.home}" ];
-          SystemCallFilter = [
-            "@system-service"
-            "~@resources"
-          ];
-        };
+      serviceConfig = hardening.relaxedBy [ "procfs" ] // {
+        Type = "oneshot";
+        RuntimeDirectory = "acoupi-generations";
+        RuntimeDirectoryPreserve = true;
+        StateDirectory = "acoupi-generations";
+        ExecStart = "${pkgs.bash}/bin/bash ${./health-gate.sh}";
+        TimeoutStartSec = "2min";
+        # Only root tells the system what is good; what is asked of the sensor is asked
+        # as its user, and its lock is beside what it says.
+        CapabilityBoundingSet = [
+          "CAP_SETGID"
+          "CAP_SETUID"
+        ];
+        PrivateUsers = false;
+        ReadWritePaths = [ "-${acoupi.home}" ];
+        SystemCallFilter = [
+          "@system-service"
+          "~@resources"
+        ];
+      };
     };
     # Changes the whole system, so it may do all that root may: it runs only for that.
     systemd.services.acoupi-return = lasting // {

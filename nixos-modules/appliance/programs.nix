@@ -45,7 +45,8 @@ in
   config = lib.mkIf (cfg.enable && cfg.mutableConfiguration) {
     systemd.services = lib.mkMerge [
       (lib.mapAttrs' (
-        _: worker: lib.nameValuePair (units.serviceName worker) (service worker // { path = [ pkgs.bash ]; })
+        _: worker:
+        lib.nameValuePair (units.serviceName worker) (service worker // { path = [ pkgs.bash ]; })
       ) missing)
       (lib.mapAttrs' (
         _: worker:

@@ -20,9 +20,7 @@ let
   runtime = "/run/acoupi-provision";
 
   # What holds where the file says nothing.
-  base = pkgs.writeText "acoupi-base.json" (
-    builtins.toJSON { inherit (context) settings celery; }
-  );
+  base = pkgs.writeText "acoupi-base.json" (builtins.toJSON { inherit (context) settings celery; });
 
   # What the preparation of the card says (sd-image/prepare-card.sh).
   provision = "${context.python}/bin/acoupi provision ${cfg.partition} --state ${cfg.state} --also /run/acoupi-card.txt";
@@ -39,26 +37,24 @@ let
   };
 
   # As little as both services need: they read the home, which is its owner's.
-  confined =
-    hardening.relaxedBy [ "procfs" ]
-    // {
-      CapabilityBoundingSet = [ "CAP_DAC_READ_SEARCH" ];
-      PrivateUsers = false;
-      SystemCallFilter = [
-        "@system-service"
-        "~@resources"
-      ];
-      # At the first boot none of them is there; they are made before the program runs.
-      ReadWritePaths = map (path: "-${path}") [
-        acoupi.home
-        cfg.state
-        cfg.partition
-      ];
-      Type = "oneshot";
-      # Only while files on it are replaced; without a card there is nothing to do.
-      ExecStartPre = [ "-+${remount "rw"}" ];
-      ExecStopPost = [ "-+${remount "ro"}" ];
-    };
+  confined = hardening.relaxedBy [ "procfs" ] // {
+    CapabilityBoundingSet = [ "CAP_DAC_READ_SEARCH" ];
+    PrivateUsers = false;
+    SystemCallFilter = [
+      "@system-service"
+      "~@resources"
+    ];
+    # At the first boot none of them is there; they are made before the program runs.
+    ReadWritePaths = map (path: "-${path}") [
+      acoupi.home
+      cfg.state
+      cfg.partition
+    ];
+    Type = "oneshot";
+    # Only while files on it are replaced; without a card there is nothing to do.
+    ExecStartPre = [ "-+${remount "rw"}" ];
+    ExecStopPost = [ "-+${remount "ro"}" ];
+  };
 in
 {
   config = lib.mkIf (acoupi.enable && acoupi.appliance.enable && cfg.enable) {

@@ -42,7 +42,9 @@ rec {
 
   # --- lists
   concatStrings = concatStringsSep "";
-  concatMapStringsSep = separator: make: list: concatStringsSep separator (map make list);
+  concatMapStringsSep =
+    separator: make: list:
+    concatStringsSep separator (map make list);
   findFirst =
     predicate: default: list:
     let
@@ -53,7 +55,8 @@ rec {
   optional = condition: it: if condition then [ it ] else [ ];
   optionals = condition: list: if condition then list else [ ];
   reverseList = list: builtins.genList (n: elemAt list (length list - n - 1)) (length list);
-  take = count: list: builtins.genList (elemAt list) (if count < length list then count else length list);
+  take =
+    count: list: builtins.genList (elemAt list) (if count < length list then count else length list);
   unique = builtins.foldl' (found: it: if elem it found then found else found ++ [ it ]) [ ];
 
   # --- sets
@@ -68,7 +71,9 @@ rec {
   filterAttrs =
     predicate: set:
     listToAttrs (
-      concatMap (name: optional (predicate name set.${name}) (nameValuePair name set.${name})) (attrNames set)
+      concatMap (name: optional (predicate name set.${name}) (nameValuePair name set.${name})) (
+        attrNames set
+      )
     );
   mapAttrs' = make: set: listToAttrs (map (name: make name set.${name}) (attrNames set));
   mapAttrsToList = make: set: map (name: make name set.${name}) (attrNames set);
@@ -77,9 +82,42 @@ rec {
   optionalAttrs = condition: set: if condition then set else { };
 
   # --- strings
-  escapeRegex = replaceStrings
-    (map (letter: letter) [ "\\" "^" "$" "." "|" "?" "*" "+" "(" ")" "[" "]" "{" "}" ])
-    (map (letter: "\\" + letter) [ "\\" "^" "$" "." "|" "?" "*" "+" "(" ")" "[" "]" "{" "}" ]);
+  escapeRegex =
+    replaceStrings
+      (map (letter: letter) [
+        "\\"
+        "^"
+        "$"
+        "."
+        "|"
+        "?"
+        "*"
+        "+"
+        "("
+        ")"
+        "["
+        "]"
+        "{"
+        "}"
+      ])
+      (
+        map (letter: "\\" + letter) [
+          "\\"
+          "^"
+          "$"
+          "."
+          "|"
+          "?"
+          "*"
+          "+"
+          "("
+          ")"
+          "["
+          "]"
+          "{"
+          "}"
+        ]
+      );
   escapeShellArg =
     value:
     let
@@ -90,7 +128,8 @@ rec {
     else
       "'${replaceStrings [ "'" ] [ "'\\''" ] text}'";
   escapeShellArgs = concatMapStringsSep " " escapeShellArg;
-  hasInfix = part: text: match ".*${escapeRegex part}.*" (replaceStrings [ "\n" ] [ " " ] text) != null;
+  hasInfix =
+    part: text: match ".*${escapeRegex part}.*" (replaceStrings [ "\n" ] [ " " ] text) != null;
   hasPrefix = start: text: substring 0 (stringLength start) text == start;
   hasSuffix =
     end: text:
@@ -108,10 +147,12 @@ rec {
   literalExpression = text: text;
   literalMD = text: text;
   mergeEqualOption = null;
-  mkEnableOption = description: mkOption {
-    inherit description;
-    default = false;
-  };
+  mkEnableOption =
+    description:
+    mkOption {
+      inherit description;
+      default = false;
+    };
   mkOption = option: option // { _type = "option"; };
   mkOptionType = type: type;
   mkRenamedOptionModule = _: _: { };
@@ -145,7 +186,7 @@ rec {
         let
           module = load it;
         in
-        [ module ] ++ concatMap (inner: loadAll inner) (module.imports or [ ])
+        [ module ] ++ concatMap loadAll (module.imports or [ ])
       ) modules;
       loadAll =
         it:
@@ -156,7 +197,14 @@ rec {
 
       options = builtins.foldl' joined { } (map (it: it.options or { }) all);
       given = map (
-        it: if it ? config || it ? options then it.config or { } else removeAttrs it [ "imports" "_file" ]
+        it:
+        if it ? config || it ? options then
+          it.config or { }
+        else
+          removeAttrs it [
+            "imports"
+            "_file"
+          ]
       ) all;
       config = merged (joined outline options) (concatMap (properties 100 true) given);
     in
@@ -246,7 +294,9 @@ rec {
       parts =
         key:
         filter (it: it.active) (
-          concatMap (it: if it.value ? ${key} then properties it.priority true it.value.${key} else [ ]) active
+          concatMap (
+            it: if it.value ? ${key} then properties it.priority true it.value.${key} else [ ]
+          ) active
         );
     in
     if active == [ ] then

@@ -38,8 +38,7 @@ let
     };
   };
 
-  utils.escapeSystemdPath =
-    path: builtins.replaceStrings [ "/" ] [ "-" ] (lib.removePrefix "/" path);
+  utils.escapeSystemdPath = path: builtins.replaceStrings [ "/" ] [ "-" ] (lib.removePrefix "/" path);
 
   config = lib.evaluate { inherit pkgs utils; } (
     [
