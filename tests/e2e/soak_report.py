@@ -8,8 +8,9 @@ from typing import Any
 
 from trend import DAY, Trend, fit
 
-WARM_UP = 900.0
-"""Seconds that services are given to have everything loaded that they ever load."""
+WARM_UP = 3600.0
+"""Seconds that services are given to have everything loaded that they ever load, and
+every cache full; of a short run, its first half."""
 
 LIMIT = 1.0
 """MB a day that the memory of a service may grow."""
@@ -36,9 +37,9 @@ def write(path: Path, entries: list[Entry]) -> bool:
             f"## {program}: {hours:.2f} h, revision {mine[0]['revision']}",
             "",
             (
-                f"{len(mine)} measurements; the lines are fitted to the {len(part)} of "
-                "the longest part without a stop, after "
-                f"{WARM_UP / 60:.0f} minutes of it."
+                f"{len(mine)} measurements; the lines are fitted to the last "
+                f"{len(part)} of the longest part without a stop, over "
+                f"{(part[-1]['elapsed'] - part[0]['elapsed']) / 60:.0f} minutes."
             ),
             "",
             *told,
@@ -57,8 +58,8 @@ def _longest_part(entries: list[Entry]) -> list[Entry]:
     for entry in entries:
         parts.setdefault(entry["part"], []).append(entry)
     begun, longest = max(parts.items(), key=lambda it: len(it[1]))
-    warm = [entry for entry in longest if entry["elapsed"] - begun >= WARM_UP]
-    return warm or longest
+    warm_up = min(WARM_UP, (longest[-1]["elapsed"] - begun) / 2)
+    return [entry for entry in longest if entry["elapsed"] - begun >= warm_up]
 
 
 def _services(part: list[Entry]) -> tuple[list[str], bool]:
