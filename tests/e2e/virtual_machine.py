@@ -32,6 +32,9 @@ SLOWNESS = 4
 
 NICE = -15
 
+PROCESSOR = "max,avx=off,avx2=off"
+"""Without what QEMU 7.2 imitates badly: numpy dies by SIGSEGV in its AVX2 code."""
+
 KERNEL_OPTIONS = (
     *("console=ttyS0", "root=/dev/vda", "quiet", "loglevel=5", "panic=1"),
     *("mitigations=off", "nokaslr", "random.trust_cpu=on", "audit=0"),
@@ -207,7 +210,7 @@ class VirtualMachine(Machine):
         if self.disk is None:
             options.append("systemd.mask=var-lib-acoupi.mount")
         command = [
-            *("qemu-system-x86_64", "-M", "q35", "-cpu", "max", "-smp", "2"),
+            *("qemu-system-x86_64", "-M", "q35", "-cpu", PROCESSOR, "-smp", "2"),
             *("-accel", "tcg,thread=multi,tb-size=512", "-m", str(self._memory)),
             *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
             *("-qmp", f"unix:{self._monitor_path},server=on,wait=off"),
