@@ -47,6 +47,8 @@ def places(machine: NspawnMachine, sensor: Sensor) -> set[str]:
     listed = machine.succeed(
         f"find {sensor.home} /dev/shm /run/acoupi* /tmp /var/tmp -type f"
         " -not -name '*.flac' -not -name '*.wav' -not -name '*.wav.part'"
+        # One for each process that has logged an error.
+        " -not -name 'trouble-*.json'"
         " 2>/dev/null || true"
     ).splitlines()
     # The sound server's library leaves these to each process that dies.
