@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,19 @@ from acoupi.testing import HTTPSink, MosquittoBroker
 HERE = str(Path(__file__).parent)
 if HERE not in sys.path:
     sys.path.insert(0, HERE)
+
+
+@pytest.fixture
+def memory_path(tmp_path):
+    """A directory in memory, where there is some: for what does not need a slow disk.
+
+    Kills, unlike power cuts, leave what was written without fsync.
+    """
+    if not os.access("/dev/shm", os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="acoupi-test-") as name:
+        yield Path(name)
 
 
 @pytest.fixture

