@@ -15,7 +15,9 @@ in
   config = lib.mkIf cfg.enable {
     systemd = {
       targets.acoupi = {
-        description = "Acoustic sensor (${cfg.program})";
+        # What runs on a sensor that is set up by itself is not known here.
+        description =
+          "Acoustic sensor" + lib.optionalString (!cfg.mutableConfiguration) " (${cfg.program})";
         wantedBy = [ "multi-user.target" ];
       };
 

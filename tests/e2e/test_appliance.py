@@ -92,7 +92,7 @@ MINUTES = 3
 # A radio, and never a network.
 NO_NETWORK = """\
 #!/bin/sh
-echo "$*" >>/run/nmcli
+echo "nmcli $*" >&2
 [ "$1" != -t ] || echo wifi:disconnected:
 """
 
@@ -200,6 +200,18 @@ def test_the_card_sets_the_sensor_up_and_no_mistake_stops_it(sensor, chirps):
     ):
         provisioning.goes_on_with(sensor, chirps, text, said)
     end_to_end.is_in_order(sensor, sensor.listening)
+
+
+def test_what_the_timers_start_works_confined_as_it_is(sensor):
+    eventually("recording", sensor.is_recording)
+    # Again, with what is known by then.
+    sensor.machine.succeed("systemctl start acoupi-report.service")
+    assert "Recording: yes" in provisioning.report_of(sensor)
+    for _ in range(2):
+        sensor.machine.succeed("systemctl start acoupi-hotspot.service")
+    said = sensor.machine.succeed("journalctl --unit=acoupi-hotspot --output=cat")
+    assert "nmcli connection up acoupi-hotspot" in said
+    sensor.machine.fail("systemctl --failed --no-legend | grep --quiet acoupi")
 
 
 @pytest.mark.slow
