@@ -42,8 +42,9 @@ let
       map (name: {
         inherit name;
         path = "${config.systemd.units.${name}.unit}/${name}";
-      }) (lib.filter (lib.hasPrefix "acoupi-") (lib.attrNames config.systemd.units))
+      }) (lib.filter isOurs (lib.attrNames config.systemd.units))
     );
+  isOurs = unit: lib.hasPrefix "acoupi-" unit || unit == "redis-acoupi.service";
 
   failed = config: lib.filter (it: !it.assertion) config.assertions;
   refused = {
@@ -105,12 +106,12 @@ in
   units-are-confined =
     pkgs.runCommand "units-are-confined" { nativeBuildInputs = [ pkgs.systemd ]; }
       ''
-        cp -rL ${units sensors.activity} units
-        chmod -R +w units
-        for unit in units/*.service; do
+        cp -rL ${pkgs.linkFarm "acoupi-programs" (lib.mapAttrs (_: units) sensors)} programs
+        chmod -R +w programs
+        for unit in programs/*/*.service; do
           threshold=15
-          [[ "$unit" != *-worker-recording.service ]] || threshold=6
-          systemd-analyze security --offline=true --threshold=$threshold "$unit"
+          [[ "$unit" != */acoupi-worker-recording.service ]] || threshold=6
+          systemd-analyze security --no-pager --offline=true --threshold=$threshold "$unit"
         done
         touch "$out"
       '';

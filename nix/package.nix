@@ -8,6 +8,7 @@
   pytestCheckHook,
   pytest-timeout,
   hypothesis,
+  util-linux,
 }:
 let
   inherit (builtins.fromTOML (builtins.readFile ../pyproject.toml)) project;
@@ -16,14 +17,23 @@ let
   packageOf =
     requirement: python.pkgs.${builtins.head (builtins.match "([A-Za-z0-9_.-]+).*" requirement)};
 
-  # Only these: an edit of the documentation builds nothing anew.
+  # Only these: an edit of anything else builds nothing anew.
   files = [
-    "acoupi"
-    "tests"
-    "pyproject.toml"
-    "README.md"
     "LICENSE"
+    "README.md"
+    "acoupi"
+    "docs/command-line.md"
+    "nixos-modules/sd-image/acoupi.toml"
+    "pyproject.toml"
+    "tests/bench/activity_scenes.py"
+    "tests/conftest.py"
+    "tests/unit"
   ];
+  isWanted =
+    relative:
+    lib.any (
+      file: relative == file || lib.hasPrefix "${file}/" relative || lib.hasPrefix "${relative}/" file
+    ) files;
 in
 buildPythonPackage {
   pname = project.name;
@@ -34,12 +44,7 @@ buildPythonPackage {
     name = "acoupi-source";
     src = lib.cleanSource ../.;
     filter =
-      path: _:
-      let
-        relative = lib.removePrefix "${toString ../.}/" path;
-        first = builtins.head (lib.splitString "/" relative);
-      in
-      lib.elem first files && baseNameOf path != "__pycache__";
+      path: _: isWanted (lib.removePrefix "${toString ../.}/" path) && baseNameOf path != "__pycache__";
   };
 
   build-system = [ setuptools ];
@@ -49,6 +54,8 @@ buildPythonPackage {
     hypothesis
     pytest-timeout
     pytestCheckHook
+    # The scripts that start a sensor in the background use setsid.
+    util-linux
   ];
   enabledTestPaths = [ "tests/unit" ];
   # What another version of a dependency warns about is not an error here.
