@@ -11,6 +11,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from acoupi.tasks.alarm import generate_alarm_task
     from acoupi.tasks.correct_times import generate_clock_correction_task
     from acoupi.tasks.detect import generate_detection_task
     from acoupi.tasks.heartbeat import generate_heartbeat_task
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from acoupi.tasks.summarise import generate_summariser_task
 
 __all__ = [
+    "generate_alarm_task",
     "generate_clock_correction_task",
     "generate_detection_task",
     "generate_file_management_task",
@@ -32,6 +34,7 @@ __all__ = [
 ]
 
 _MODULE_OF = {
+    "generate_alarm_task": "alarm",
     "generate_clock_correction_task": "correct_times",
     "generate_detection_task": "detect",
     "generate_file_management_task": "keep",

@@ -21,7 +21,7 @@ class MessagingProgram(BasicProgram[MessagingConfigT], Generic[MessagingConfigT]
     """Records, keeps, and sends messages when there is a destination.
 
     Tasks beside those of `BasicProgram`, when HTTP or MQTT is configured:
-    ``send_messages_task`` and ``heartbeat_task``.
+    ``send_messages_task``, ``heartbeat_task`` and ``alarm_task``.
     """
 
     message_store: types.MessageStore
@@ -35,6 +35,7 @@ class MessagingProgram(BasicProgram[MessagingConfigT], Generic[MessagingConfigT]
         if self.messengers:
             self.register_send_messages_task(config)
             self.register_heartbeat_task(config)
+            self.register_alarm_task(config)
         super().setup(config)
 
     def configure_message_store(self, config: MessagingConfigT) -> types.MessageStore:
@@ -97,6 +98,30 @@ class MessagingProgram(BasicProgram[MessagingConfigT], Generic[MessagingConfigT]
             schedule=datetime.timedelta(seconds=config.messaging.heartbeat_interval),
             name="heartbeat_task",
         )
+
+    def create_alarm_task(
+        self, config: MessagingConfigT
+    ) -> Callable[[], object] | None:
+        """Return the function that reports early when something is wrong."""
+        from acoupi.tasks import generate_alarm_task
+
+        if self.run_dir is None:
+            return None
+        return generate_alarm_task(
+            self.create_heartbeat_task(config), self.run_dir / "recorder.json"
+        )
+
+    def register_alarm_task(self, config: MessagingConfigT) -> None:
+        """Add ``alarm_task``, where a recorder says how it is."""
+        from acoupi.tasks.alarm import LOOK_INTERVAL
+
+        task = self.create_alarm_task(config)
+        if task is not None:
+            self.add_task(
+                task,
+                schedule=datetime.timedelta(seconds=LOOK_INTERVAL),
+                name="alarm_task",
+            )
 
     def check(self, config: MessagingConfigT) -> None:
         """Raise an error that names the remedy when the sensor cannot work."""
