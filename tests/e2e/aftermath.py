@@ -22,8 +22,8 @@ class Aftermath:
 
     wrong: list[str] = field(default_factory=list)
     """Each promise that was broken."""
-    first_recordings: dict[str, float] = field(default_factory=dict)
-    """Seconds from the kernel's start to the first sample, by boot."""
+    beginnings: dict[int, float] = field(default_factory=dict)
+    """When each recording began on the monotonic clock, by its number."""
     states: dict[str, int] = field(default_factory=dict)
     """How many recordings there are in each state."""
     losses: dict[str, int] = field(default_factory=dict)
@@ -108,10 +108,7 @@ def _check_database(
         found.states[row["state"]] = found.states.get(row["state"], 0) + 1
         clock = json.loads(row["capture"] or "{}").get("clock", {})
         if clock:
-            boot = clock["boot_id"]
-            found.first_recordings[boot] = min(
-                clock["monotonic"], found.first_recordings.get(boot, 1e9)
-            )
+            found.beginnings[row["number"]] = clock["monotonic"]
     for row in rows("SELECT kind, reason, sum(count) n FROM loss GROUP BY 1, 2"):
         found.losses[f"{row['kind']}: {row['reason']}"] = row["n"]
     _check_promises(recordings, rows, told, found)

@@ -17,7 +17,7 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from layers import VENV, overlay_options
@@ -153,6 +153,8 @@ class NspawnMachine(Machine):
         The file system to boot from, topmost layer first.
     directory : Path, optional
         Where it writes instead of memory; what is there already is as it was left.
+    binds : mapping, optional
+        Directories of this machine that it has, by where it has them.
     """
 
     boots = 0
@@ -161,9 +163,14 @@ class NspawnMachine(Machine):
     """How often a boot had to be tried again."""
 
     def __init__(
-        self, name: str, layers: Sequence[Path], directory: Path | None = None
+        self,
+        name: str,
+        layers: Sequence[Path],
+        directory: Path | None = None,
+        binds: Mapping[str, Path] | None = None,
     ) -> None:
         self.name = name
+        self._binds = dict(binds or {})
         self._layers = list(layers)
         self._directory = directory or scratch_directory(f"e2e-{name}-")
         self._upper = self._directory / "upper"
@@ -194,13 +201,14 @@ class NspawnMachine(Machine):
         if self._process is not None:
             return
         try:
-            self._boot()
+            self.boot()
         except (MachineError, NamespaceError):
             type(self).retries += 1
             self.crash()
-            self._boot()
+            self.boot()
 
-    def _boot(self) -> None:
+    def boot(self) -> None:
+        """Boot once, without another try."""
         type(self).boots += 1
         root = self._directory / "root"
         root.mkdir(exist_ok=True)
@@ -208,7 +216,7 @@ class NspawnMachine(Machine):
         # Mounts and processes end with these namespaces, whatever happens to us.
         script = """
 set -eu
-group=$1 options=$2 root=$3
+group=$1 options=$2 root=$3; shift 3
 echo 0 >"$group/cgroup.procs"
 exec unshare --mount --propagation=private --cgroup --pid --fork --kill-child \\
     sh -c '
@@ -217,12 +225,13 @@ mount -t proc proc /proc
 mount -t tmpfs tmpfs /run
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mount -t overlay -o "$1" overlay "$2"
+root=$2; shift 2
 exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin TERM=dumb \\
     SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 \\
     systemd-nspawn --quiet --register=no --keep-unit \\
     --private-network --link-journal=no --console=read-only --kill-signal=SIGRTMIN+3 \\
-    --resolv-conf=off --timezone=off --directory="$2" -- "$3"
-' - "$options" "$root" /sbin/start
+    --resolv-conf=off --timezone=off --directory="$root" "$@" -- /sbin/start
+' - "$options" "$root" "$@"
 """
         options = overlay_options(self._layers, self._upper, self._directory)
         with (self._directory / "console").open("wb") as console:
@@ -230,6 +239,7 @@ exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin TERM=dumb \\
                 [
                     *("setpriv", "--pdeathsig=KILL", "sh", "-c", script, "-"),
                     *(str(self._groups), options, str(root)),
+                    *(f"--bind={here}:{there}" for there, here in self._binds.items()),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=console,
@@ -338,6 +348,12 @@ exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin TERM=dumb \\
             self.crash()
             raise MachineError(f"{self.name} did not shut down") from error
         self._ended()
+
+    def cut_power(self) -> None:
+        """Kill every process at once, from whatever thread; `crash` is to follow."""
+        if self._groups is not None:
+            with contextlib.suppress(OSError):
+                (self._groups / "cgroup.kill").write_text("1")
 
     def crash(self) -> None:
         """Kill every process at once."""

@@ -26,9 +26,9 @@ THRESHOLDS = (0.2, 0.3147)
 """What the threshold of detections is, and what it is set to."""
 
 OLDER = f"""
-acoupi stop >/dev/null
-python3 - <<'END'
-import glob, sqlite3
+systemctl stop acoupi.target 'acoupi-*.service'
+setpriv --reuid=acoupi --regid=acoupi --init-groups python3 - <<'END'
+import sqlite3
 db = sqlite3.connect("{HOME}/data/acoupi.db", isolation_level=None)
 db.execute("DROP INDEX recording_uncorrected")
 db.execute("DROP TABLE boot")
@@ -108,8 +108,8 @@ def while_migrating(rig: PowerRig, draw: random.Random) -> bool:
 
 
 def while_booting(rig: PowerRig, draw: random.Random) -> bool:
-    """Cut while the sensor starts, and takes up what the last cut left."""
-    return not rig.strike(None, draw.uniform(0.5, 40.0))
+    """Wait for the cut that was begun before the boot (`PowerRig.cut_later`)."""
+    return rig.strike(None, 2 * rig.boot_span + draw.random())
 
 
 AIMS: dict[str, tuple[Aim, int]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import copy
 import json
 import random
@@ -15,14 +16,12 @@ from pathlib import Path
 from typing import Any, Self
 
 from aftermath import Aftermath, inspect
-from disk_image import CHIRPS, BootFiles
 from installation import ACTIVITY, config_of, install_sensor
-from machine import MachineError, scratch_directory
+from machine import Machine, MachineError, scratch_directory
 from sensor import Sensor, eventually
 from sound import write_chirps
-from virtual_machine import MICROPHONE, PLAY, VirtualMachine
 from volatile_disk import Loss, Request, VolatileDisk
-from witness import UNIT, WITNESS, Testimony
+from witness import Testimony
 
 from acoupi.testing.http import HTTPSink, ReceivedRequest
 
@@ -39,51 +38,93 @@ WARMING_TIMEOUT = 480.0
 Watch = Callable[[Request], bool]
 
 
-class PowerRig:
+class PowerRig(abc.ABC):
     """A sensor, its disk, and the server that it sends its messages to.
 
     Parameters
     ----------
-    boot : BootFiles
-        What it boots from.
     waiting_on_disk : bool
         Whether recordings wait on the disk for their decision, not in memory.
     """
 
-    def __init__(self, boot: BootFiles, *, waiting_on_disk: bool = False) -> None:
+    kind: str
+    """What the sensor runs on."""
+    microphone: str
+    play: str
+    """Command that plays a sound file to the microphone."""
+    interval: float
+    """Seconds between recordings that it keeps up with."""
+    boot_span: float
+    """Seconds within which the power is cut when it is cut during a boot."""
+    resumes: bool
+    """Whether the saved state of a running sensor can be had again."""
+    machine: Machine
+    disk: VolatileDisk
+
+    def __init__(self, *, waiting_on_disk: bool = False) -> None:
         self.waiting_on_disk = waiting_on_disk
         self.told = Testimony()
         self.sink = HTTPSink()
         self.cut_off = threading.Event()
-        self._directory = scratch_directory("power-")
-        self.disk = VolatileDisk(self._directory / "data.img", self._directory / "nbd")
-        self.disk.when_cut = self.cut_now
-        self.machine = VirtualMachine(
-            "powercut", boot, memory=768, disk=self.disk, network=True
-        )
+        self.directory = scratch_directory("power-")
         self.sensor: Sensor | None = None
-        self._told_then = Testimony()
-        self._received_then: list[ReceivedRequest] = []
+        self.newest = 0
+        """The highest number of a recording before the last boot."""
+        self.zero = 0.0
+        """When that boot began, on the clock that recordings are dated by."""
 
     def __enter__(self) -> Self:
         self.sink.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.machine.discard()
+        self.discard()
         self.sink.stop()
-        subprocess.run(["rm", "-rf", str(self._directory)], check=False)
+        subprocess.run(["rm", "-rf", str(self.directory)], check=False)
+
+    @property
+    @abc.abstractmethod
+    def address(self) -> str:
+        """Where the machine reaches the server."""
+
+    @property
+    @abc.abstractmethod
+    def told_path(self) -> Path:
+        """What the witness told since the last boot."""
+
+    @abc.abstractmethod
+    def prepare(self, sound: Path) -> None:
+        """Boot for the first time, with the witness and with what plays a sound."""
+
+    @abc.abstractmethod
+    def boot(self) -> None:
+        """Boot until commands can be run, or until the power is cut."""
+
+    @abc.abstractmethod
+    def go_on(self) -> None:
+        """Be as `warm_up` left it, and go on."""
+
+    @abc.abstractmethod
+    def kill(self) -> None:
+        """Stop every process of the machine at once, from whatever thread."""
+
+    @abc.abstractmethod
+    def collect(self) -> None:
+        """Take away what is left of the machine after `kill`."""
+
+    @abc.abstractmethod
+    def discard(self) -> None:
+        """End everything and forget what the machine wrote."""
 
     def config(self) -> dict[str, Any]:
         """Return the sensor's configuration."""
         config = copy.deepcopy(config_of(ACTIVITY))
-        config["microphone"]["device_name"] = MICROPHONE
-        # No more than a processor without help keeps up with.
-        config["recording"].update(duration=1, interval=2)
+        config["microphone"]["device_name"] = self.microphone
+        config["recording"].update(duration=1, interval=self.interval)
         config["retention"] = {"min_free_space": 20}
+        config["messaging"]["message_send_interval"] = self.interval
         del config["messaging"]["mqtt"]
-        address = f"http://10.0.2.2:{self.sink.port}/messages"
-        config["messaging"]["http"] = {"base_url": address, "timeout": 20}
+        config["messaging"]["http"] = {"base_url": self.address, "timeout": 20}
         if self.waiting_on_disk:
             config["paths"] = {"tmp_audio": f"{HOME}/waiting"}
         return config
@@ -97,70 +138,49 @@ class PowerRig:
             check=True,
             env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
         )
-        self.machine.start()
         with tempfile.TemporaryDirectory(prefix="acoupi-power-") as name:
             chirps = Path(name) / "chirps.wav"
             _write_sound(chirps)
-            self.machine.copy_from_host(str(chirps), CHIRPS)
-            for path, text in (
-                ("/opt/witness", WITNESS),
-                ("/etc/systemd/system/witness.service", UNIT),
-            ):
-                file = Path(name) / "file"
-                file.write_text(text)
-                self.machine.copy_from_host(str(file), path)
-            # What is the tests' own is on the disk; what is the sensor's is its affair.
-            self.machine.succeed("systemctl enable --now witness.service; sync")
+            self.prepare(chirps)
             self.sensor = install_sensor(
-                self.machine, str(chirps), config=self.config(), play=PLAY
+                self.machine, str(chirps), config=self.config(), play=self.play
             )
 
     def warm_up(self) -> None:
-        """See it keep recordings and send, and save that state for `go_on`."""
+        """See it keep recordings and send."""
         try:
             eventually("kept recordings and messages", self._is_busy, WARMING_TIMEOUT)
         except AssertionError as error:
             raise MachineError(f"{error}: {self.explain()}") from error
-        self.told.take(self.machine.told)
-        self.machine.save(self._directory)
-        self._told_then = copy.deepcopy(self.told)
-        self._received_then = list(self.sink.received)
+        self.told.take(self.told_path)
 
     def _is_busy(self) -> bool:
         seen = Testimony()
-        seen.take(self.machine.told)
+        seen.take(self.told_path)
         kept = sum(state == "kept" for state, _ in seen.recordings.values())
         return kept >= 2 and "sent" in seen.messages.values()
-
-    def go_on(self) -> None:
-        """Be as `warm_up` left it, and go on; what came later never was."""
-        self.cut_off.clear()
-        self.told = copy.deepcopy(self._told_then)
-        self.sink.received[:] = self._received_then
-        self.machine.go_on_from(self._directory)
-
-    def boot(self) -> None:
-        """Boot until commands can be run; a boot that hangs is tried once more."""
-        self.cut_off.clear()
-        try:
-            self.machine.boot(settled=False)
-        except MachineError:
-            VirtualMachine.retries += 1
-            self.machine.crash()
-            self.machine.boot(settled=False)
 
     def wait_for_recording(self) -> bool:
         """Wait until this boot has stored a recording; tell whether it has in time."""
         deadline = time.monotonic() + RECORDING_TIMEOUT
-        boot = None
         while time.monotonic() < deadline:
             seen = Testimony()
-            seen.take(self.machine.told)
-            boot = seen.boot or boot
-            if boot and seen.boots.get(boot):
+            seen.take(self.told_path)
+            if seen.newest > self.newest:
                 return True
             time.sleep(0.2)
         return False
+
+    def first_recording(self, found: Aftermath) -> float | None:
+        """Return how many seconds after the last boot's begin it recorded."""
+        new = [at for number, at in found.beginnings.items() if number > self.newest]
+        return round(min(new) - self.zero, 1) if new else None
+
+    def cut_later(self, seconds: float) -> None:
+        """Cut the power after a while, whatever happens meanwhile."""
+        timer = threading.Timer(seconds, self.cut_now)
+        timer.daemon = True
+        timer.start()
 
     def strike(self, watch: Watch | None, patience: float) -> bool:
         """Cut the power when the disk sees what is watched for, or after a while.
@@ -178,20 +198,21 @@ class PowerRig:
     def cut_now(self) -> None:
         """Cut the power, from whatever thread; `settle` is still to follow."""
         self.disk.freeze()
-        self.machine.cut_power()
+        self.kill()
+        self.disk.machine_is_dead()
         self.cut_off.set()
 
     def settle(self, seed: int) -> Loss:
         """Take the machine away after its power was cut; lose what was not flushed."""
-        self.machine.kill()
+        self.collect()
         self.disk.watch = None
         self.sink.judge = None
-        self.told.take(self.machine.told)
+        self.told.take(self.told_path)
         return self.disk.cut(seed)
 
     def inspect(self) -> Aftermath:
         """Judge what is on the disk, and what arrived."""
-        found = inspect(self.disk.image, self._directory, self.told, HOME)
+        found = inspect(self.disk.image, self.directory, self.told, HOME)
         found.wrong += messages_told_twice(self.sink.received)
         received = {it.headers.get("idempotency-key", "") for it in self.sink.received}
         for key, state in self.told.messages.items():
@@ -202,14 +223,14 @@ class PowerRig:
     def wait_for_rest(self) -> None:
         """Wait until what earlier boots left is decided and sent."""
         assert self.sensor is not None
-        earlier = (
-            "state = 'undecided' AND boot_id IS NOT (SELECT boot_id FROM recording"
-            " ORDER BY number DESC LIMIT 1)"
-        )
         sensor = self.sensor
         eventually(
             "what earlier boots left is decided",
-            lambda: not sensor.count("recording", earlier),
+            lambda: (
+                not sensor.count(
+                    "recording", f"state = 'undecided' AND number <= {self.newest}"
+                )
+            ),
             RECORDING_TIMEOUT,
         )
         newest = sensor.query("SELECT max(number) AS n FROM message")[0]["n"]
@@ -231,7 +252,7 @@ class PowerRig:
                 " journalctl --boot --no-pager | grep -v ' recorded ' | tail -n 80"
             )[1]
         except MachineError as error:
-            return f"{error}: {self.machine.console[-1000:]}"
+            return str(error)
 
 
 def messages_told_twice(received: list[ReceivedRequest]) -> list[str]:

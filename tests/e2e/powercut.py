@@ -23,11 +23,14 @@ import marathon  # makes the scenarios importable
 
 # isort: split
 import disk_image
+import layers
 import power_aims
-from machine import MachineError
+from container_rig import ContainerRig
+from machine import MachineError, NspawnMachine, scratch_directory
 from power_report import report
 from power_rig import PowerRig
 from virtual_machine import VirtualMachine
+from virtual_rig import VirtualRig
 
 BATCH = 40
 """Cuts of one sensor; then it is set up anew, in the other way."""
@@ -38,7 +41,8 @@ def main() -> int:
     options = _parse()
     directory: Path = options.directory
     if not options.report:
-        reason = disk_image.missing()
+        needed = disk_image if options.on == "virtual" else layers
+        reason = needed.missing()
         if reason:
             raise SystemExit(f"skipped: {reason}")
         if options.fresh:
@@ -56,6 +60,12 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cycles", type=int, default=100)
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
+    parser.add_argument(
+        "--on",
+        choices=["container", "virtual"],
+        default="container",
+        help="what the sensor runs on",
+    )
     parser.add_argument("--batch", type=int, default=BATCH)
     parser.add_argument(
         "--boot-every", type=int, default=4, help="cycles that begin with a boot"
@@ -71,11 +81,10 @@ def _parse() -> argparse.Namespace:
 def _cut(record: marathon.Record, options: argparse.Namespace) -> None:
     done = sum("aim" in entry for entry in record.read())
     marathon.say(f"{options.cycles} cycles, of which {done} are done")
-    boot = disk_image.boot_files()
     while done < options.cycles:
         number = done // options.batch
         wanted = min(options.batch - done % options.batch, options.cycles - done)
-        with PowerRig(boot, waiting_on_disk=bool(number % 2)) as rig:
+        with _rig(options.on, waiting_on_disk=bool(number % 2)) as rig:
             marathon.say("setting a sensor up")
             rig.set_up()
             rig.warm_up()
@@ -84,6 +93,19 @@ def _cut(record: marathon.Record, options: argparse.Namespace) -> None:
                 run.cycle(index)
             run.finish()
         done += wanted
+
+
+def _rig(on: str, *, waiting_on_disk: bool) -> PowerRig:
+    if on == "virtual":
+        boot = disk_image.boot_files()
+        return VirtualRig(boot, waiting_on_disk=waiting_on_disk)
+    checkout = scratch_directory("powercut-acoupi-")
+    try:
+        system = marathon.system_layers(checkout / "layer")
+    except BaseException:
+        shutil.rmtree(checkout)
+        raise
+    return ContainerRig(system, waiting_on_disk=waiting_on_disk, owned=checkout)
 
 
 class Run:
@@ -118,13 +140,16 @@ class Run:
             "cycle": index,
             "seed": self.seed,
             "revision": marathon.revision(),
+            "machine": self.rig.kind,
             "waiting_on_disk": self.rig.waiting_on_disk,
             "load": [round(it, 1) for it in _load()],
         }
         wrong: list[str] = []
         mends = self._former in {"setting up", "migrating"}
         boots = self._former is not None and (
-            mends or index % self.boot_every == self.boot_every - 1
+            mends
+            or not self.rig.resumes
+            or index % self.boot_every == self.boot_every - 1
         )
         entry["begins"] = "booted" if boots else "resumed"
         if boots:
@@ -148,10 +173,12 @@ class Run:
             version=found.version,
             told=self.rig.told.lines,
             arrived=len(self.rig.sink.received),
-            first_recording=found.first_recordings.get(self.rig.told.boot or ""),
+            first_recording=self.rig.first_recording(found) if boots else None,
             seconds=round(time.monotonic() - begun, 1),
         )
         self._former = aim
+        # Of numbers that this boot gave none is new to the next.
+        self.rig.newest = max([0, *found.beginnings])
         self.record.add(entry)
         marathon.say(_in_short(entry))
         if wrong:
@@ -162,6 +189,7 @@ class Run:
         """Boot once more, let everything come to rest, and judge what is there."""
         wrong: list[str] = []
         rig = self.rig
+        rig.cut_off.clear()
         rig.boot()
         if not rig.wait_for_recording():
             wrong.append("the sensor does not record again")
@@ -171,7 +199,8 @@ class Run:
             except AssertionError as error:
                 wrong.append(str(error))
         rig.machine.shutdown()
-        rig.told.take(rig.machine.told)
+        rig.disk.power_off()
+        rig.told.take(rig.told_path)
         found = rig.inspect()
         wrong += found.wrong
         if found.unfinished:
@@ -183,8 +212,8 @@ class Run:
             "losses": found.losses,
             "files": found.files,
             "arrived": len(rig.sink.received),
-            "boots": VirtualMachine.boots,
-            "retries": VirtualMachine.retries,
+            "boots": VirtualMachine.boots + NspawnMachine.boots,
+            "retries": VirtualMachine.retries + NspawnMachine.retries,
         }
         self.record.add(entry)
         marathon.say(f"at rest: {entry}")
@@ -192,10 +221,14 @@ class Run:
     def _boot(
         self, draw: random.Random, entry: dict[str, Any], wrong: list[str]
     ) -> str:
-        self.rig.boot()
         # What was cut while it was changed has to be whole before it goes on.
         mended = self._former in {"setting up", "migrating"}
-        if not mended and draw.random() < 0.25:
+        hurried = not mended and draw.random() < (0.25 if self.rig.resumes else 0.15)
+        self.rig.cut_off.clear()
+        if hurried:
+            self.rig.cut_later(draw.uniform(0.2, self.rig.boot_span))
+        self.rig.boot()
+        if hurried:
             return "booting"
         entry["recorded"] = self.rig.wait_for_recording()
         if not entry["recorded"]:
@@ -211,9 +244,8 @@ class Run:
         directory = self.record.path.parent / f"broken-{index}"
         directory.mkdir(parents=True, exist_ok=True)
         shutil.copy(self.rig.disk.image, directory / "data.img")
-        (directory / "console").write_text(self.rig.machine.console)
-        if self.rig.machine.told.exists():
-            shutil.copy(self.rig.machine.told, directory / "told")
+        if self.rig.told_path.exists():
+            shutil.copy(self.rig.told_path, directory / "told")
 
 
 def _load() -> tuple[float, ...]:

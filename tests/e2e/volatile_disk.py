@@ -23,7 +23,7 @@ from typing import Any
 BLOCK = 4096
 SECTOR = 512
 
-_READ, _WRITE, _DISCONNECT, _FLUSH = 0, 1, 2, 3
+READ, WRITE, _DISCONNECT, FLUSH = 0, 1, 2, 3
 _FUA = 1
 _FLAGS = 1 | 4 | 8
 """Has flags, takes flushes, takes forced writes."""
@@ -98,17 +98,23 @@ class VolatileDisk:
 
     def power_on(self) -> None:
         """Serve the image, to one machine."""
-        self._file = os.open(self.image, os.O_RDWR | os.O_CLOEXEC)
-        self._size = os.fstat(self._file).st_size
-        self._cache.clear()
-        self.flushes = self.writes = 0
-        self._off = False
+        self._open()
         self.socket_path.unlink(missing_ok=True)
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(self.socket_path))
         self._listener.listen(1)
         self._thread = threading.Thread(target=self._serve, name="disk", daemon=True)
         self._thread.start()
+
+    def _open(self) -> None:
+        self._file = os.open(self.image, os.O_RDWR | os.O_CLOEXEC)
+        self._size = os.fstat(self._file).st_size
+        self._cache.clear()
+        self.flushes = self.writes = 0
+        self._off = False
+
+    def machine_is_dead(self) -> None:
+        """Take notice that the machine was killed."""
 
     def freeze(self) -> None:
         """Do nothing any more that the machine asks for."""
@@ -151,10 +157,8 @@ class VolatileDisk:
 
     def power_off(self) -> None:
         """End after the machine has; what was not flushed is flushed."""
-        with self._lock:
-            if not self._off:
-                self._flush()
-            self._off = True
+        self.power_off_cache()
+        self.freeze()
         self._close()
 
     def _close(self) -> None:
@@ -166,10 +170,13 @@ class VolatileDisk:
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(10)
         self._listener = self._connection = self._thread = None
+        self._shut()
+        self.socket_path.unlink(missing_ok=True)
+
+    def _shut(self) -> None:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
-        self.socket_path.unlink(missing_ok=True)
 
     def _serve(self) -> None:
         assert self._listener is not None
@@ -189,34 +196,44 @@ class VolatileDisk:
     def _answer(self, connection: socket.socket) -> bool:
         header = _receive(connection, 28)
         _, flags, kind, handle, offset, length = struct.unpack(">IHHQQI", header)
-        content = _receive(connection, length) if kind == _WRITE else b""
-        answer = b""
-        error = 0
-        with self._lock:
-            if self._off or self._is_cut(kind, offset, content):
-                return False
-            if kind == _READ:
-                answer = self._read(offset, length)
-            elif kind == _WRITE:
-                self._write(offset, content)
-                if flags & _FUA:
-                    self._flush()
-            elif kind == _FLUSH:
-                self._flush()
-            elif kind == _DISCONNECT:
-                self._flush()
-                return False
-            else:
-                error = 22
+        content = _receive(connection, length) if kind == WRITE else b""
+        if kind == _DISCONNECT:
+            self.power_off_cache()
+            return False
+        answer = self._perform(kind, offset, content, length, force=bool(flags & _FUA))
+        if answer is None:
+            return False
+        error = 0 if kind in {READ, WRITE, FLUSH} else 22
         connection.sendall(struct.pack(">IIQ", 0x67446698, error, handle) + answer)
         return True
 
+    def power_off_cache(self) -> None:
+        """Flush, as when the machine ends in order."""
+        with self._lock:
+            if not self._off:
+                self._flush()
+
+    def _perform(
+        self, kind: int, offset: int, content: bytes, length: int, *, force: bool
+    ) -> bytes | None:
+        """Do what the machine asks for; None when there is no power."""
+        with self._lock:
+            if self._off or self._is_cut(kind, offset, content):
+                return None
+            if kind == READ:
+                return self._read(offset, length)
+            if kind == WRITE:
+                self._write(offset, content)
+            if kind == FLUSH or (kind == WRITE and force):
+                self._flush()
+            return b""
+
     def _is_cut(self, kind: int, offset: int, content: bytes) -> bool:
-        if self.watch is None or kind not in {_WRITE, _FLUSH}:
+        if self.watch is None or kind not in {WRITE, FLUSH}:
             return False
         name, number = (
             ("write", self.writes)
-            if kind == _WRITE
+            if kind == WRITE
             else (
                 "flush",
                 self.flushes,
@@ -224,7 +241,7 @@ class VolatileDisk:
         )
         if not self.watch(Request(name, offset, content, number + 1)):
             return False
-        if kind == _WRITE:
+        if kind == WRITE:
             # It was on its way: it may survive, or a part of it.
             self._write(offset, content)
         self._off = True

@@ -1,9 +1,9 @@
 """What tells, from inside a machine, what its sensor has acknowledged.
 
 `WITNESS` is a program of its own that runs beside the sensor. It reads the database as
-anybody would and writes each change at once to a port of the virtual machine, so that
-it is known outside when the power goes: one JSON document a line. What it has read
-was committed.
+anybody would and writes each change at once to where it is known when the power goes
+(a port of the virtual machine, a directory of the container's host): one JSON document
+a line. What it has read was committed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ DATABASE = HOME + "/data/acoupi.db"
 RECENT = 30
 QUERIES = {
     "recording": (
-        "SELECT id, state, path, boot_id, number FROM recording"
+        "SELECT id, state, path, number FROM recording"
         " WHERE number > (SELECT max(number) FROM recording) - ?"
     ),
     "output": (
@@ -49,15 +49,17 @@ QUERIES = {
 
 
 def find():
+    if os.path.isdir("/opt/rig"):
+        return os.open("/opt/rig/told", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     while True:
         for path in glob.glob("/sys/class/virtio-ports/*/name"):
             with open(path) as file:
                 if file.read().strip() == "org.acoupi.told":
-                    return "/dev/" + path.split("/")[-2]
+                    return os.open("/dev/" + path.split("/")[-2], os.O_WRONLY)
         time.sleep(0.1)
 
 
-port = os.open(find(), os.O_WRONLY)
+port = find()
 
 
 def tell(*words):
@@ -103,14 +105,12 @@ class Testimony:
 
     recordings: dict[str, tuple[str, str | None]] = field(default_factory=dict)
     """State and path, by the recording's id."""
-    boots: dict[str, int] = field(default_factory=dict)
-    """How many recordings were seen of each boot."""
+    newest: int = 0
+    """The highest number of a recording."""
     outputs: set[str] = field(default_factory=set)
     """Ids of model outputs."""
     messages: dict[str, str] = field(default_factory=dict)
     """State, by the message's id and its destination."""
-    boot: str | None = None
-    """The boot that told last."""
     errors: list[str] = field(default_factory=list)
     """What the witness could not read."""
     lines: int = 0
@@ -124,12 +124,9 @@ class Testimony:
     def _add(self, words: list[str]) -> None:
         self.lines += 1
         kind, key, *rest = words
-        if kind == "boot":
-            self.boot = key
-        elif kind == "recording":
-            state, path, boot, _ = rest
-            if key not in self.recordings:
-                self.boots[boot] = self.boots.get(boot, 0) + 1
+        if kind == "recording":
+            state, path, number = rest
+            self.newest = max(self.newest, int(number))
             self.recordings[key] = (state, path)
         elif kind == "output":
             self.outputs.add(key)

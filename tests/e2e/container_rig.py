@@ -1,0 +1,223 @@
+"""A sensor in a container whose power can be cut.
+
+The processes die at once, and what the file system of its home had not flushed is
+lost as on a card. The kernel is this machine's and goes on; a boot takes a second.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from loop_disk import LoopDisk
+from machine import MachineError, NspawnMachine
+from namespaces import NamespaceError
+from power_rig import HOME, PowerRig
+from witness import UNIT, WITNESS
+
+PORT = 8080
+
+RELAY = f"""\
+import socket, threading
+def pump(source, target):
+    try:
+        while data := source.recv(65536):
+            target.sendall(data)
+    except OSError:
+        pass
+    for end in (source, target):
+        try:
+            end.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+listener = socket.create_server(("127.0.0.1", {PORT}))
+while True:
+    near, _ = listener.accept()
+    far = socket.socket(socket.AF_UNIX)
+    try:
+        far.connect("/opt/rig/sink")
+    except OSError:
+        near.close()
+        continue
+    threading.Thread(target=pump, args=(near, far), daemon=True).start()
+    threading.Thread(target=pump, args=(far, near), daemon=True).start()
+"""
+
+RELAY_UNIT = """\
+[Unit]
+Description=The way to the server of the tests
+[Service]
+ExecStart=/usr/bin/python3 -I /opt/relay
+Restart=always
+"""
+
+PLAYER_UNIT = """\
+[Unit]
+Description=What is heard
+After=microphone.service
+StartLimitIntervalSec=0
+[Service]
+ExecStart=/bin/sh -c 'while :; do \\
+paplay --server=unix:/run/microphone/native /opt/rig/sound.wav || sleep 0.5; done'
+Restart=always
+"""
+
+
+class ContainerRig(PowerRig):
+    """A sensor in a container.
+
+    Parameters
+    ----------
+    layers : sequence of Path
+        What it boots from.
+    waiting_on_disk : bool
+        As of `PowerRig`.
+    owned : Path, optional
+        A directory to delete at the end.
+    """
+
+    kind = "container"
+    microphone = "microphone"
+    play = "paplay --server=unix:/run/microphone/native"
+    interval = 1
+    boot_span = 12
+    resumes = False
+
+    def __init__(
+        self,
+        layers: Sequence[Path],
+        *,
+        waiting_on_disk: bool = False,
+        owned: Path | None = None,
+    ) -> None:
+        super().__init__(waiting_on_disk=waiting_on_disk)
+        self._owned = owned
+        _leave_mounts_to_ourselves()
+        self.disk = self.loop = LoopDisk(self.directory / "data.img", self.directory)
+        self.disk.when_cut = self.cut_now
+        self._shared = self.directory / "shared"
+        self._shared.mkdir()
+        self._shared.chmod(0o755)
+        self.container = self.machine = NspawnMachine(
+            "powercut",
+            layers,
+            binds={HOME: self.loop.mounted, "/opt/rig": self._shared},
+        )
+        self._relay: socket.socket | None = None
+
+    @property
+    def address(self) -> str:
+        """Where the machine reaches the server."""
+        return f"http://127.0.0.1:{PORT}/messages"
+
+    @property
+    def told_path(self) -> Path:
+        """What the witness told since the last boot."""
+        return self._shared / "told"
+
+    def prepare(self, sound: Path) -> None:
+        """Boot for the first time, with the witness and with what plays a sound."""
+        shutil.copy(sound, self._shared / "sound.wav")
+        self._relay = socket.socket(socket.AF_UNIX)
+        self._relay.bind(str(self._shared / "sink"))
+        self._relay.listen(16)
+        threading.Thread(target=self._pass_on, daemon=True, name="relay").start()
+        self.container.write("/opt/witness", WITNESS)
+        self.container.write("/opt/relay", RELAY)
+        for name, text in (
+            ("witness", UNIT),
+            ("relay", RELAY_UNIT),
+            ("player", PLAYER_UNIT),
+        ):
+            path = f"/etc/systemd/system/{name}.service"
+            self.container.write(path, text)
+            self.container.write(
+                f"/etc/systemd/system/multi-user.target.d/{name}.conf",
+                f"[Unit]\nWants={name}.service\n",
+            )
+        self.boot()
+
+    def go_on(self) -> None:
+        """Go on as it runs: it is the first cut."""
+        self.cut_off.clear()
+
+    def boot(self) -> None:
+        """Boot until commands can be run, or until the power is cut."""
+        self.told_path.unlink(missing_ok=True)
+        self.loop.power_on()
+        self.zero = time.monotonic()
+        try:
+            self.container.boot()
+        except (MachineError, NamespaceError):
+            if self.cut_off.is_set():
+                return
+            NspawnMachine.retries += 1
+            self.container.crash()
+            self.container.boot()
+
+    def kill(self) -> None:
+        """Stop every process at once, from whatever thread."""
+        self.container.cut_power()
+
+    def collect(self) -> None:
+        """Take away what is left of the machine."""
+        self.container.crash()
+
+    def discard(self) -> None:
+        """End everything and forget what the machine wrote."""
+        self.disk.freeze()
+        self.container.cut_power()
+        self.disk.machine_is_dead()
+        self.container.discard()
+        self.loop.power_off()
+        if self._relay is not None:
+            self._relay.close()
+        if self._owned is not None:
+            shutil.rmtree(self._owned, ignore_errors=True)
+
+    def _pass_on(self) -> None:
+        assert self._relay is not None
+        while True:
+            try:
+                near, _ = self._relay.accept()
+            except OSError:
+                # At the end.
+                return
+            try:
+                far = socket.create_connection(("127.0.0.1", self.sink.port), 5)
+            except OSError:
+                near.close()
+                continue
+            far.settimeout(None)
+            for ends in ((near, far), (far, near)):
+                threading.Thread(target=_pump, args=ends, daemon=True).start()
+
+
+def _pump(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(1 << 16):
+            target.sendall(data)
+    for end in (source, target):
+        with contextlib.suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)
+
+
+_apart = False
+
+
+def _leave_mounts_to_ourselves() -> None:
+    """Have what this thread and its children mount end with them."""
+    global _apart  # noqa: PLW0603 - a namespace of the process is entered once
+    if _apart:
+        return
+    if ctypes.CDLL(None, use_errno=True).unshare(0x00020000) != 0:
+        raise MachineError("no namespace for mounts")
+    subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+    _apart = True
