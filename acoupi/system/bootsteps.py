@@ -163,10 +163,11 @@ class ConsumerStep(bootsteps.StartStopStep):
     def __init__(self, parent: Any, **kwargs: Any) -> None:
         super().__init__(parent, **kwargs)
         self._timer_entry: Any = None
+        # Before the first connection, for which errors are sorted when it is made.
+        drop_what_is_not_understood(parent)
 
     def start(self, parent: Any) -> None:
         """Note the connection, and every second that the loop turns."""
-        drop_what_is_not_understood(parent)
         step = _program_step(parent)
         forget_lost_deliveries(parent.connection.default_channel)
         step.consumer_ready()

@@ -18,9 +18,15 @@ __all__ = ["drop_what_is_not_understood"]
 
 logger = get_logger(__name__)
 
+_GARBAGE = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
+"""What the transport raises when it cannot take a message apart."""
+
 
 def drop_what_is_not_understood(consumer: Any) -> None:
     """Let a consumer drop, with a line in the log, what makes it fail.
+
+    What is no message fails before there is a handler to ask: then the consumer
+    connects anew, as if the broker had been away, and goes on with the next.
 
     Parameters
     ----------
@@ -30,6 +36,8 @@ def drop_what_is_not_understood(consumer: Any) -> None:
     make_handler: Callable[..., Callable[[Any], None]]
     make_handler = type(consumer).create_task_handler.__get__(consumer)
     lost_connection = (*consumer.connection_errors, *consumer.channel_errors)
+
+    consumer.connection_errors = (*consumer.connection_errors, *_GARBAGE)
 
     def make_careful_handler(*args: Any, **kwargs: Any) -> Callable[[Any], None]:
         handle = make_handler(*args, **kwargs)

@@ -439,3 +439,22 @@ def test_odd_messages_in_the_queues_stop_nothing(sensor):
     wait_until(lambda: sensor.recordings() > known + 1, timeout=60, what="recording on")
     assert {process.pid for process in sensor.processes()} == before
     assert leaks(sensor.logs()) == []
+
+
+@pytest.mark.parametrize("queue", ["recording", "celery"])
+@pytest.mark.parametrize(
+    "item",
+    [b"garbage", b"{}", b"[]", b'{"body": 1}', b'{"properties": {}}', b"\xff\x00"],
+)
+def test_what_is_no_message_at_all_stops_nothing(sensor, queue, item):
+    import redis
+
+    before = {process.pid for process in sensor.processes()}
+    with redis.Redis(
+        port=sensor.redis.port, password=CANARIES["broker's password"]
+    ) as client:
+        client.lpush(queue, item)
+        wait_until(lambda: client.llen(queue) == 0, timeout=30, what="the item")
+    known = sensor.recordings()
+    wait_until(lambda: sensor.recordings() > known + 1, timeout=60, what="recording on")
+    assert {process.pid for process in sensor.processes()} == before

@@ -7,7 +7,7 @@ import pytest
 from acoupi.system.intake import drop_what_is_not_understood
 
 
-class Broken(Exception):
+class LostConnectionError(Exception):
     pass
 
 
@@ -21,7 +21,7 @@ class Message:
 
 
 class Consumer:
-    connection_errors = (Broken,)
+    connection_errors = (LostConnectionError,)
     channel_errors = ()
 
     def __init__(self):
@@ -62,9 +62,9 @@ def test_a_message_that_makes_the_consumer_fail_is_dropped_and_told(
 
 
 def test_a_lost_connection_is_the_consumers_own_affair(consumer):
-    message = Message(Broken())
+    message = Message(LostConnectionError())
 
-    with pytest.raises(Broken):
+    with pytest.raises(LostConnectionError):
         consumer.create_task_handler()(message)
 
     assert message.rejected == 0
@@ -75,10 +75,16 @@ def test_the_end_of_the_worker_is_not_held_up(consumer):
         consumer.create_task_handler()(Message(SystemExit()))
 
 
-def test_each_new_connection_handles_with_care_once(consumer):
-    drop_what_is_not_understood(consumer)
+def test_each_new_connection_handles_with_care(consumer):
+    consumer.create_task_handler()
     odd = Message(ValueError())
 
     consumer.create_task_handler()(odd)
 
     assert odd.rejected == 1
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyError, TypeError, UnicodeDecodeError])
+def test_what_is_no_message_at_all_makes_the_consumer_connect_anew(consumer, error):
+    assert issubclass(error, consumer.connection_errors)
+    assert not issubclass(MemoryError, consumer.connection_errors)
