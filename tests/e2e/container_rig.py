@@ -16,6 +16,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import layers as system_layers
 from loop_disk import LoopDisk
 from machine import MachineError, NspawnMachine
 from namespaces import NamespaceError
@@ -68,6 +69,24 @@ ExecStart=/bin/sh -c 'while :; do \\
 paplay --server=unix:/run/microphone/native /opt/rig/sound.wav || sleep 0.5; done'
 Restart=always
 """
+
+
+DEVICES = {
+    "/dev/fuse": "files that programs serve (FUSE)",
+    "/dev/loop-control": "loop devices",
+}
+COMMANDS = ("mke2fs", "e2fsck", "debugfs")
+
+
+def missing() -> str | None:
+    """Return why no such sensor can be had here, None when one can."""
+    for path, what in DEVICES.items():
+        if not Path(path).exists():
+            return f"there are no {what} here"
+    for command in COMMANDS:
+        if shutil.which(command, path="/usr/sbin:/usr/bin:/sbin:/bin") is None:
+            return f"{command} is not installed (Debian: e2fsprogs)"
+    return system_layers.missing()
 
 
 class ContainerRig(PowerRig):

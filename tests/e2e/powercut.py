@@ -22,8 +22,8 @@ from typing import Any
 import marathon  # makes the scenarios importable
 
 # isort: split
+import container_rig
 import disk_image
-import layers
 import power_aims
 from container_rig import ContainerRig
 from machine import MachineError, NspawnMachine, scratch_directory
@@ -41,7 +41,7 @@ def main() -> int:
     options = _parse()
     directory: Path = options.directory
     if not options.report:
-        needed = disk_image if options.on == "virtual" else layers
+        needed = disk_image if options.on == "virtual" else container_rig
         reason = needed.missing()
         if reason:
             raise SystemExit(f"skipped: {reason}")

@@ -30,9 +30,6 @@ BOOT_TIMEOUT = 75.0
 SLOWNESS = 4
 """How many times the time that something may take elsewhere it may take here."""
 
-PROCESSOR = "max,avx=off,avx2=off,fma=off,f16c=off"
-"""As old as numpy takes: with the vectors of QEMU 7.2 its loops crash."""
-
 NICE = -15
 
 PROCESSOR = "max,avx=off,avx2=off"
