@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import disks
 import pytest
@@ -37,3 +38,11 @@ def test_memory_that_fills_up_drops_the_oldest_and_counts_them(booted, chirps):
     config["paths"] = {"tmp_audio": f"{place}/audio"}
     sensor = install_sensor(booted, chirps, config=config)
     disks.drops_the_oldest_when_memory_is_full(sensor, place)
+
+
+def test_a_disk_that_refuses_to_flush_loses_nothing(sensor):
+    for library in disks.FAULT_LIBRARIES:
+        if not Path(library).exists():
+            pytest.skip(f"{library} is not installed (Debian: fiu-utils)")
+    disks.let_flushing_fail(sensor)
+    disks.goes_on_when_flushing_fails(sensor)

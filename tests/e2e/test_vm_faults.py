@@ -6,6 +6,7 @@ import copy
 
 import clocks
 import disk_image
+import disks
 import exactness
 import memory
 import microphones
@@ -17,6 +18,10 @@ from virtual_machine import MICROPHONE, PLAY, VirtualMachine
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(1800)]
 
 UNPLUGGINGS = 6
+
+DEVICE = "/dev/vdb"
+HOME = "/var/lib/acoupi"
+UNIT = "faulty-disk.service"
 
 COUNT = "aplay --quiet --device=hw:Loopback,0 --buffer-time=1000000"
 """Plays a file as it is; what feeds the microphone is not what is tested."""
@@ -39,6 +44,42 @@ def virtual_machine(watched, record_property):
 
 
 @pytest.fixture
+def sensor_on_a_faulty_disk(watched, tmp_path, chirps):
+    """A sensor whose home is on a disk that can be slow, or refuse."""
+    reason = disk_image.missing()
+    if reason:
+        pytest.skip(reason)
+    disk = tmp_path / "disk"
+    with disk.open("wb") as file:
+        file.truncate(300 << 20)
+    found = watched(
+        VirtualMachine(
+            "sensor",
+            disk_image.boot_files(),
+            extra=[
+                *(
+                    "-drive",
+                    f"if=none,id=faulty,file={disk},format=raw,cache=writeback",
+                ),
+                *("-device", "virtio-blk-pci,drive=faulty"),
+            ],
+        )
+    )
+    try:
+        found.start()
+        unit = tmp_path / UNIT
+        unit.write_text(disks.FAULTY_DISK.format(device=DEVICE, place=HOME))
+        found.copy_from_host(str(unit), f"/etc/systemd/system/{UNIT}")
+        disks.put_home_on_faulty_disk(found, UNIT, DEVICE)
+        config = copy.deepcopy(CONFIG)
+        config["microphone"]["device_name"] = MICROPHONE
+        config["retention"] = {"min_free_space": 0}
+        yield install_sensor(found, chirps, config=config, play=PLAY)
+    finally:
+        found.discard()
+
+
+@pytest.fixture
 def vm_sensor(virtual_machine, chirps):
     """A sensor with a sound card of the kernel's that hears chirps."""
     config = copy.deepcopy(CONFIG)
@@ -55,6 +96,15 @@ def test_a_sensor_outlives_its_sound_card_its_memory_and_its_clock(
     record_property("times that the model was killed", killed)
     found = clocks.corrects_times(vm_sensor)
     record_property("times that were corrected", found)
+
+
+def test_a_disk_that_is_slow_or_refuses_costs_nothing_that_was_acknowledged(
+    sensor_on_a_faulty_disk, chirps
+):
+    sensor = sensor_on_a_faulty_disk
+    disks.records_on_a_slow_disk(sensor, DEVICE)
+    disks.records_while_the_kernel_refuses_to_write(sensor, HOME)
+    disks.records_until_the_disk_is_replaced(sensor, DEVICE, chirps)
 
 
 @pytest.mark.parametrize("samplerate", [48_000, 192_000])

@@ -122,6 +122,175 @@ def drops_the_oldest_when_memory_is_full(sensor: Sensor, place: str) -> None:
     assert continuity.breaks(sensor, begun) == []
 
 
+FAULT_LIBRARIES = (
+    "/usr/lib/fiu/fiu_run_preload.so",
+    "/usr/lib/fiu/fiu_posix_preload.so",
+    "/usr/lib/libfiu.so.0",
+)
+"""Of Debian's libfiu0: system calls fail when they are told to, process by process."""
+
+FLUSHING = ("fsync", "fdatasync")
+FLUSHING_UNITS = ("acoupi-worker-default.service", "acoupi-worker-detection.service")
+"""What writes to the disk; recordings wait in memory, whose flushing never fails."""
+
+
+def let_flushing_fail(sensor: Sensor) -> None:
+    """Prepare the services so that `goes_on_when_flushing_fails` can break them."""
+    machine = sensor.machine
+    machine.succeed(sensor.as_owner("mkdir", f"{sensor.home}/faults"))
+    for library in FAULT_LIBRARIES:
+        machine.copy_from_host(library, library)
+    for unit in FLUSHING_UNITS:
+        directory = f"/run/systemd/system/{unit}.d"
+        machine.succeed(
+            f"mkdir --parents {directory}",
+            "printf '[Service]\\nEnvironment=LD_PRELOAD="
+            f"{':'.join(FAULT_LIBRARIES[:2])} FIU_CTRL_FIFO={sensor.home}/faults/\\n'"
+            f" >{directory}/faults.conf",
+        )
+    machine.succeed(
+        "systemctl daemon-reload", f"systemctl restart {' '.join(FLUSHING_UNITS)}"
+    )
+    for unit in FLUSHING_UNITS:
+        machine.wait_for_unit(unit)
+
+
+def goes_on_when_flushing_fails(sensor: Sensor, seconds: float = 15) -> None:
+    """A disk on which no flush succeeds loses nothing; all goes on when it does."""
+    machine = sensor.machine
+    begun = continuity.now(sensor)
+    pids = {unit: sensor.show(unit, "MainPID") for unit in FLUSHING_UNITS}
+
+    def tell(order: str) -> None:
+        for pid in pids.values():
+            for name in FLUSHING:
+                point = f"name=posix/io/sync/{name}"
+                known = f"{point},failinfo=5" if order == "enable" else point
+                path = f"{sensor.home}/faults/-{pid}"
+                machine.succeed(
+                    f"echo '{order} {known}' >{path}.in; read -r answer <{path}.out;"
+                    ' test "$answer" = 0'
+                )
+
+    tell("enable")
+    analysed = sensor.count("model_output")
+    ends = continuity.now(sensor) + seconds
+    while continuity.now(sensor) < ends:
+        assert sensor.is_recording()
+    # Nothing that is not on the disk counts as done.
+    assert sensor.count("model_output") <= analysed + 1
+    log = machine.succeed("journalctl --boot --no-pager --output=cat --lines=2000")
+    assert "disk I/O error" in log or "Input/output error" in log
+    tell("disable")
+    continuity.detects_again(sensor)
+    continuity.is_sound(sensor)
+    assert continuity.breaks(sensor, begun) == []
+    assert _losses(sensor) == {}
+    for unit, pid in pids.items():
+        assert sensor.show(unit, "MainPID") == pid
+
+
+FAULTY_DISK = """\
+[Unit]
+Description=The disk of the sensor's home, on which faults can be laid
+DefaultDependencies=no
+After=local-fs.target
+Before=acoupi.target acoupi-beat.service acoupi-broker.service \\
+acoupi-worker-default.service acoupi-worker-detection.service \\
+acoupi-worker-recording.service
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/sh -ec 'modprobe --all dm-mod dm-delay dm-flakey; \\
+size=$(blockdev --getsz {device}); \\
+dmsetup create faulty --table "0 $size linear {device} 0"; \\
+udevadm settle; e2fsck -p /dev/mapper/faulty || test $? -le 2; \\
+mkdir --parents {place}; mount /dev/mapper/faulty {place}'
+[Install]
+WantedBy=multi-user.target
+"""
+
+TABLES = {
+    "sound": "0 $size linear {device} 0",
+    "slow": "0 $size delay {device} 0 0 {device} 0 150",
+    "refusing": "0 $size flakey {device} 0 0 3600 1 error_writes",
+}
+"""What the device mapper makes of the disk: as it is, 150 ms a write, no writing."""
+
+
+def put_home_on_faulty_disk(machine, unit: str, device: str) -> None:
+    """Format a disk, and mount it where homes are, at each boot, by a unit."""
+    machine.succeed(
+        f"mke2fs -q -t ext4 {device}",
+        "systemctl daemon-reload",
+        f"systemctl enable --quiet --now {unit}",
+    )
+
+
+def make_disk(sensor: Sensor, device: str, what: str) -> None:
+    """Let the disk be one of `TABLES` from now on."""
+    table = TABLES[what].format(device=device)
+    sensor.machine.succeed(
+        f"size=$(blockdev --getsz {device});"
+        " dmsetup suspend --noflush --nolockfs faulty;"
+        f' dmsetup load faulty --table "{table}"; dmsetup resume faulty'
+    )
+
+
+def records_on_a_slow_disk(sensor: Sensor, device: str) -> None:
+    """Nothing is lost on a disk that takes 150 ms a write, or takes 1 MB a second."""
+    begun = continuity.now(sensor)
+    make_disk(sensor, device, "slow")
+    continuity.detects_again(sensor, 240)
+    make_disk(sensor, device, "sound")
+    limit = "systemctl set-property --runtime system.slice IOWriteBandwidthMax="
+    machine = sensor.machine
+    machine.succeed(f"{limit}'/dev/mapper/faulty 1M'")
+    continuity.detects_again(sensor, 240)
+    machine.succeed(limit)
+    assert continuity.breaks(sensor, begun) == []
+    assert sensor.status()["recorder"]["samples_lost"] == 0
+
+
+def records_while_the_kernel_refuses_to_write(sensor: Sensor, place: str) -> None:
+    """All file systems become read-only under the sensor, and writable again."""
+    begun = continuity.now(sensor)
+    machine = sensor.machine
+    machine.succeed("echo 1 >/proc/sys/kernel/sysrq; echo u >/proc/sysrq-trigger")
+    machine.wait_until_fails(f"touch {place}/trial")
+    waiting = _waiting(sensor)
+    eventually("waiting recordings", lambda: _waiting(sensor) >= waiting + 5, 120)
+    machine.succeed("mount -o remount,rw /", f"mount -o remount,rw {place}")
+    continuity.detects_again(sensor, 240)
+    continuity.is_sound(sensor)
+    assert continuity.breaks(sensor, begun) == []
+
+
+def records_until_the_disk_is_replaced(sensor: Sensor, device: str, sound: str) -> None:
+    """A disk that fails costs nothing that was acknowledged, nor the sound meanwhile.
+
+    Until the boot, when it is a good one again: then all goes on from what it holds.
+    """
+    machine = sensor.machine
+    known = sensor.query("SELECT id FROM recording")
+    analysed = sensor.query("SELECT id FROM model_output")
+    make_disk(sensor, device, "refusing")
+    waiting = _waiting(sensor)
+    eventually("waiting recordings", lambda: _waiting(sensor) >= waiting + 8, 120)
+    assert sensor.show("acoupi-worker-recording.service", "NRestarts") == "0"
+    machine.crash()
+    machine.start()
+    sensor.play_sound(sound)
+    continuity.detects_again(sensor, 300)
+    continuity.is_sound(sensor)
+    recordings = {row["id"] for row in sensor.query("SELECT id FROM recording")}
+    assert {row["id"] for row in known} <= recordings
+    outputs = {row["id"] for row in sensor.query("SELECT id FROM model_output")}
+    assert {row["id"] for row in analysed} <= outputs
+    # What was told was stored before.
+    assert set(sensor.received_recordings()) <= recordings
+
+
 def _made(sensor: Sensor) -> int:
     recorder = sensor.status()["recorder"]
     return int(recorder["recordings"]) if recorder["current"] else 0
