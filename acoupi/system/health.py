@@ -6,6 +6,7 @@ loads neither the program nor Celery; `check` tries the parts.
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 from dataclasses import asdict
@@ -29,6 +30,9 @@ __all__ = ["Check", "check", "is_recording", "status"]
 
 LOW_SPACE = 500e6
 """Bytes of free space below which it is a problem."""
+
+FEW_INODES = 100
+"""Files that a disk can still take below which it is a problem."""
 
 LONG_WAY = 60.0
 """Seconds that a process may take to start or to stop."""
@@ -91,6 +95,8 @@ def status(settings: Settings) -> dict[str, Any]:
         "clock": {"synchronised": clock.synchronised},
         "deployment": deployment.model_dump(mode="json") if deployment else None,
     }
+    places = [path for path in (_path_in(config, "paths", "recordings"),) if path]
+    problems += _refusals([settings.home, *places])
     found["problems"] = [*problems, *_problems(found)]
     return found
 
@@ -137,6 +143,27 @@ def _disk(
         "days_left": round(usable / daily, 1) if daily else None,
         "low": usage.free < _low_space(kept_free),
     }
+
+
+def _refusals(places: list[Path]) -> Iterator[str]:
+    """Say of each disk that takes no more files why it does not."""
+    seen: set[int] = set()
+    for path in places:
+        there = path
+        while not there.exists() and there != there.parent:
+            there = there.parent
+        try:
+            device, space = there.stat().st_dev, os.statvfs(there)
+        except OSError as error:
+            yield f"{there} cannot be read: {error.strerror}"
+            continue
+        if device in seen:
+            continue
+        seen.add(device)
+        if space.f_flag & os.ST_RDONLY:
+            yield f"{there} is read-only: nothing can be stored"
+        elif space.f_files and space.f_favail < FEW_INODES:
+            yield f"the disk of {there} takes no more files: it has no inodes left"
 
 
 def _low_space(kept_free: float) -> float:
