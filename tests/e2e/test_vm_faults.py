@@ -90,12 +90,12 @@ def vm_sensor(virtual_machine, chirps):
 def test_a_sensor_outlives_its_sound_card_its_memory_and_its_clock(
     vm_sensor, record_property
 ):
+    found = clocks.corrects_times(vm_sensor)
+    record_property("times that were corrected", found)
     taken = microphones.survives_unplugging(vm_sensor, UNPLUGGINGS)
     record_property("seconds until heard again", taken)
     killed = memory.survives_a_model_without_memory(vm_sensor)
     record_property("times that the model was killed", killed)
-    found = clocks.corrects_times(vm_sensor)
-    record_property("times that were corrected", found)
 
 
 def test_a_disk_that_is_slow_or_refuses_costs_nothing_that_was_acknowledged(

@@ -8,19 +8,22 @@ from sensor import Sensor, eventually
 SYNCHRONISED = "/run/systemd/timesync/synchronized"
 """Touched when the time server has answered."""
 
-STEPS = ("1970-01-02 03:04:05", "+1 year", "-2 years", "+36 hours", "-36 hours")
-"""To what, or by how much, the clock is set wrong, one after the other."""
+DAY = 86_400.0
+
+FIRST_CLOCK = 97_445.0
+"""What a machine without a clock of its own believes after a boot: early in 1970."""
+
+OFFSETS = (365 * DAY, -365 * DAY, 1.5 * DAY, -1.5 * DAY)
+"""By how much, in seconds, the clock is set wrong after that, one after the other."""
 
 
-def corrects_times(sensor: Sensor, steps: tuple[str, ...] = STEPS) -> dict[str, float]:
+def corrects_times(sensor: Sensor) -> dict[str, float]:
     """A clock that is wrong stops nothing, and is set right for what was recorded.
 
     Parameters
     ----------
     sensor : Sensor
         Records second after second; its clock is not known to be right.
-    steps : tuple of str
-        As `STEPS`.
 
     Returns
     -------
@@ -31,13 +34,16 @@ def corrects_times(sensor: Sensor, steps: tuple[str, ...] = STEPS) -> dict[str, 
     machine = sensor.machine
     machine.fail(f"test -e {SYNCHRONISED}")
     boot = machine.succeed("cat /proc/sys/kernel/random/boot_id").strip()
-    began = continuity.now(sensor) - _monotonic(sensor)
-    for step in steps:
+    wall, uptime = _read_both(sensor)
+    began = wall - uptime
+    wrong_times = [FIRST_CLOCK]
+    wrong_times += [wall + offset for offset in OFFSETS]
+    for wrong in wrong_times:
         last = continuity.newest(sensor)
-        machine.succeed(f"date --utc --set='{_wanted(step)}'")
+        machine.succeed(f"date --utc --set=@{wrong:.2f}")
         # The schedule goes on, whatever the time.
         eventually(
-            f"recordings after {step}",
+            f"recordings at {wrong:.0f}",
             lambda n=last: continuity.newest(sensor) >= n + 3,
         )
     made = sensor.count("recording")
@@ -48,11 +54,11 @@ def corrects_times(sensor: Sensor, steps: tuple[str, ...] = STEPS) -> dict[str, 
         f"touch {SYNCHRONISED}",
     )
     of_this_boot = f"boot_id = '{boot}'"
-    wrong = (
+    uncorrected = (
         f"{of_this_boot} AND json_extract(capture, '$.clock.synchronised') = 0"
         " AND coalesce(json_extract(capture, '$.clock.corrected'), 0) = 0"
     )
-    eventually("corrected", lambda: not sensor.count("recording", wrong), 240)
+    eventually("corrected", lambda: not sensor.count("recording", uncorrected), 240)
     continuity.detects_again(sensor)
     rows = sensor.query(
         f"SELECT id, path, duration, {continuity.UNIX_TIME} AS began,"
@@ -61,7 +67,7 @@ def corrects_times(sensor: Sensor, steps: tuple[str, ...] = STEPS) -> dict[str, 
         f" FROM recording WHERE {of_this_boot}"
     )
     corrected = [row for row in rows if row["corrected"]]
-    assert len(corrected) >= 3 * len(steps)
+    assert len(corrected) >= 3 * len(wrong_times)
     assert len(rows) > made
     worst = max(abs(row["began"] - row["monotonic"] - began) for row in rows)
     assert worst < 1, worst
@@ -74,10 +80,8 @@ def corrects_times(sensor: Sensor, steps: tuple[str, ...] = STEPS) -> dict[str, 
     return {"corrected": len(corrected), "worst": worst}
 
 
-def _monotonic(sensor: Sensor) -> float:
-    return float(sensor.machine.succeed("cut --delimiter=' ' --fields=1 /proc/uptime"))
-
-
-def _wanted(step: str) -> str:
-    # Relative ones from now on.
-    return f"now {step}" if step.startswith(("+", "-")) else step
+def _read_both(sensor: Sensor) -> tuple[float, float]:
+    # At the same moment, as nearly as a shell can.
+    command = "read -r uptime rest </proc/uptime; echo $(date +%s.%N) $uptime"
+    wall, uptime = sensor.machine.succeed(command).split()
+    return float(wall), float(uptime)
