@@ -116,8 +116,13 @@ def reading(path: Path) -> Iterator[sqlite3.Connection | None]:
         return
     # Without a journal nobody writes, and none must be made: it would belong to
     # whoever asks, and shut the sensor out of its own database.
-    idle = not path.with_name(f"{path.name}-wal").exists()
-    mode = "mode=ro&immutable=1" if idle else "mode=ro"
+    if not path.with_name(f"{path.name}-wal").exists():
+        mode = "mode=ro&immutable=1"
+    elif path.with_name(f"{path.name}-shm").exists():
+        # What a killed process left of the journal's index is not rebuilt in place.
+        mode = "mode=ro&readonly_shm=1"
+    else:
+        mode = "mode=ro"
     uri = f"{path.absolute().as_uri()}?{mode}"
     with closing(sqlite3.connect(uri, uri=True, timeout=_WAIT)) as connection:
         yield connection

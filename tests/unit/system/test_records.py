@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 import time
 from contextlib import closing
 
@@ -80,3 +82,31 @@ def test_a_million_detections_are_counted_at_once(tmp_path):
     assert time.process_time() - began < 0.3
     assert found["recordings"] == 100_000
     assert found["detections"] == 999_998
+
+
+STORE_AND_DIE = """
+import os, sys
+from pathlib import Path
+from acoupi.components import SqliteStore
+from acoupi.testing import make_recording
+
+store = SqliteStore(Path(sys.argv[1]))
+store.store_recording(make_recording(Path("a.wav")))
+os._exit(9)
+"""
+
+
+def test_what_a_killed_sensor_left_is_read_and_left_as_it_is(tmp_path):
+    path = tmp_path / "store.db"
+    subprocess.run([sys.executable, "-c", STORE_AND_DIE, path], check=False)
+
+    def content():
+        return {
+            file.name: (file.read_bytes(), file.stat().st_mtime_ns)
+            for file in tmp_path.iterdir()
+        }
+
+    before = content()
+    assert "store.db-wal" in before
+    assert read_recordings(path)["recordings"] == 1
+    assert content() == before
