@@ -178,7 +178,8 @@ def _count_samples(path: Path, wrong: list[str]) -> int:
             if samples != file.frames or not samples:
                 wrong.append(f"{path.name}: {samples} of {file.frames} samples")
             return samples
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, ValueError, MemoryError) as error:
+        # A header that is none may name any number of samples.
         wrong.append(f"{path.name}: {path.stat().st_size} bytes, unreadable: {error}")
         return 0
 

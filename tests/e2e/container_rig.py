@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import layers as system_layers
+from layers import PYTHON, VENV
 from loop_disk import LoopDisk
 from machine import MachineError, NspawnMachine
 from namespaces import NamespaceError
@@ -89,6 +90,12 @@ def missing() -> str | None:
     return system_layers.missing()
 
 
+PACKAGES = f"{VENV}/lib/python{PYTHON}/site-packages"
+
+CARELESS = "import os; os.fsync = os.fdatasync = lambda *_: None\n"
+"""Has Python flush nothing."""
+
+
 class ContainerRig(PowerRig):
     """A sensor in a container.
 
@@ -100,6 +107,8 @@ class ContainerRig(PowerRig):
         As of `PowerRig`.
     owned : Path, optional
         A directory to delete at the end.
+    careless : bool
+        Whether the sensor flushes nothing, to see that this is noticed.
     """
 
     kind = "container"
@@ -115,9 +124,11 @@ class ContainerRig(PowerRig):
         *,
         waiting_on_disk: bool = False,
         owned: Path | None = None,
+        careless: bool = False,
     ) -> None:
         super().__init__(waiting_on_disk=waiting_on_disk)
         self._owned = owned
+        self._careless = careless
         _leave_mounts_to_ourselves()
         self.disk = self.loop = LoopDisk(self.directory / "data.img", self.directory)
         self.disk.when_cut = self.cut_now
@@ -161,7 +172,14 @@ class ContainerRig(PowerRig):
                 f"/etc/systemd/system/multi-user.target.d/{name}.conf",
                 f"[Unit]\nWants={name}.service\n",
             )
+        if self._careless:
+            self.container.write(f"{PACKAGES}/careless.pth", CARELESS)
         self.boot()
+        if self._careless:
+            self.machine.succeed(
+                "sed -i 's/synchronous = FULL/synchronous = OFF/'"
+                f" {PACKAGES}/acoupi/components/stores/database.py"
+            )
 
     def go_on(self) -> None:
         """Go on as it runs: it is the first cut."""

@@ -66,6 +66,11 @@ def _parse() -> argparse.Namespace:
         default="container",
         help="what the sensor runs on",
     )
+    parser.add_argument(
+        "--careless",
+        action="store_true",
+        help="a sensor (in a container) that flushes nothing: has to be found broken",
+    )
     parser.add_argument("--batch", type=int, default=BATCH)
     parser.add_argument(
         "--boot-every", type=int, default=4, help="cycles that begin with a boot"
@@ -84,7 +89,7 @@ def _cut(record: marathon.Record, options: argparse.Namespace) -> None:
     while done < options.cycles:
         number = done // options.batch
         wanted = min(options.batch - done % options.batch, options.cycles - done)
-        with _rig(options.on, waiting_on_disk=bool(number % 2)) as rig:
+        with _rig(options, waiting_on_disk=bool(number % 2)) as rig:
             marathon.say("setting a sensor up")
             rig.set_up()
             rig.warm_up()
@@ -95,8 +100,8 @@ def _cut(record: marathon.Record, options: argparse.Namespace) -> None:
         done += wanted
 
 
-def _rig(on: str, *, waiting_on_disk: bool) -> PowerRig:
-    if on == "virtual":
+def _rig(options: argparse.Namespace, *, waiting_on_disk: bool) -> PowerRig:
+    if options.on == "virtual":
         boot = disk_image.boot_files()
         return VirtualRig(boot, waiting_on_disk=waiting_on_disk)
     checkout = scratch_directory("powercut-acoupi-")
@@ -105,7 +110,12 @@ def _rig(on: str, *, waiting_on_disk: bool) -> PowerRig:
     except BaseException:
         shutil.rmtree(checkout)
         raise
-    return ContainerRig(system, waiting_on_disk=waiting_on_disk, owned=checkout)
+    return ContainerRig(
+        system,
+        waiting_on_disk=waiting_on_disk,
+        owned=checkout,
+        careless=options.careless,
+    )
 
 
 class Run:

@@ -117,6 +117,8 @@ class Testimony:
 
     def take(self, path: Path) -> None:
         """Add what a machine told, up to the last whole line."""
+        if not path.exists():
+            return
         for line in path.read_text(errors="replace").splitlines(keepends=True):
             if line.endswith("\n"):
                 self._add(json.loads(line))
