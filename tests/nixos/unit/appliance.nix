@@ -99,7 +99,9 @@ let
     etc = lib.mapAttrs (_: it: it.text) (
       lib.filterAttrs (name: _: lib.hasSuffix "/50-acoupi.conf" name) config.environment.etc
     );
-    ssh = { inherit (config.services.openssh.settings) PasswordAuthentication KbdInteractiveAuthentication; };
+    ssh = {
+      inherit (config.services.openssh.settings) PasswordAuthentication KbdInteractiveAuthentication;
+    };
     ports = { inherit (config.networking.firewall) allowedTCPPorts allowedUDPPorts; };
     inherit (config.services.acoupi) home;
     hostName = config.networking.hostName;
