@@ -48,11 +48,19 @@ let
   };
 
   update = pkgs.writeShellScriptBin "acoupi-update" ''
-    export PATH=${lib.makeBinPath path}:$PATH
-    ${lib.concatStrings (
-      lib.mapAttrsToList (name: value: "export ${name}=${lib.escapeShellArg value}\n") environment
-    )}
-    exec ${pkgs.bash}/bin/bash ${./update.sh} "$@"
+    if ((EUID != 0)); then
+      echo "acoupi-update changes the system: use sudo acoupi-update $*" >&2
+      exit 1
+    fi
+    # A service of its own: a connection that is lost, as by the update, does not end it.
+    exec ${config.systemd.package}/bin/systemd-run --quiet --collect --wait --pipe --service-type=exec \
+      --unit=acoupi-update --setenv=PATH=${lib.makeBinPath path}:"$PATH" --setenv=STEP="''${STEP-60}" \
+      ${
+        lib.concatStringsSep " " (
+          lib.mapAttrsToList (name: value: "--setenv=${name}=${lib.escapeShellArg value}") environment
+        )
+      } \
+      ${pkgs.bash}/bin/bash ${./update.sh} "$@"
   '';
 in
 {

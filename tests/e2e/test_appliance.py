@@ -54,7 +54,7 @@ mv -fT "$2.new" "$2"
 """
 SWITCH = """\
 #!/bin/sh -e
-generation=$(dirname "$(dirname "$0")")
+generation=$(dirname "$(dirname "$(readlink -f "$0")")")
 case "$1" in
 boot) exit ;;
 switch | test | activate) ;;
@@ -300,6 +300,7 @@ def test_a_generation_that_does_not_record_gives_way_by_itself(changed):
     )
 
 
+@pytest.mark.slow
 def test_an_update_holds_only_when_it_records(changed, chirps):
     def start():
         changed.machine.start()
@@ -308,3 +309,20 @@ def test_an_update_holds_only_when_it_records(changed, chirps):
     eventually("recording", changed.is_recording)
     generations.a_reset_while_trying_returns(changed, "/nix/store/bad", start)
     generations.an_update_is_tried_out(changed, "/nix/store/next", "/nix/store/bad")
+
+
+@pytest.mark.slow
+def test_neither_a_bad_start_nor_a_lost_connection_leaves_a_bad_generation(
+    changed, chirps
+):
+    def start():
+        changed.machine.start()
+        changed.machine.succeed("systemctl stop acoupi-health-gate.timer")
+        changed.play_sound(chirps)
+
+    eventually("recording", changed.is_recording)
+    changed.machine.succeed(
+        "nix-env --profile /nix/var/nix/profiles/system --set /nix/store/bad"
+    )
+    generations.one_that_is_bad_from_the_boot_on_gives_way(changed, start, MINUTES)
+    generations.an_update_outlives_its_connection(changed, "/nix/store/next")

@@ -78,6 +78,49 @@ def one_that_does_not_record_gives_way(
     sensor.machine.fail("systemctl --failed --no-legend | grep --quiet acoupi")
 
 
+def one_that_is_bad_from_the_boot_on_gives_way(
+    sensor: Sensor, start: Callable[[], object], minutes: int
+) -> None:
+    """A machine that starts into a generation that does not record leaves it, too.
+
+    Parameters
+    ----------
+    sensor : Sensor
+        It runs a generation that records.
+    start : callable
+        Starts the machine into one that does not, with what is to be played.
+    minutes : int
+        After how many the gate returns.
+    """
+    one_that_records_is_kept(sensor)
+    former = current(sensor)
+    sensor.machine.shutdown()
+    start()
+    assert current(sensor) != former
+    look(sensor, minutes)
+    eventually("the former generation", lambda: current(sensor) == former)
+    assert at_boot(sensor) == former
+    eventually("recording again", sensor.is_recording)
+
+
+def an_update_outlives_its_connection(sensor: Sensor, good_one: str) -> None:
+    """Who started the update may be gone: it is brought to its end.
+
+    Parameters
+    ----------
+    sensor : Sensor
+        It runs a generation that records.
+    good_one : str
+        Path of another that does.
+    """
+    sensor.machine.succeed(
+        f"STEP=5 timeout --signal=HUP 2 acoupi-update {good_one} || test $? = 124"
+    )
+    eventually("the next generation", lambda: at_boot(sensor) == good_one)
+    assert current(sensor) == good_one
+    sensor.machine.wait_until_fails("systemctl --quiet is-active acoupi-update")
+
+
 def an_update_is_tried_out(sensor: Sensor, good_one: str, bad_one: str) -> None:
     """``acoupi-update`` makes a generation the one at boot only when it records.
 
@@ -113,9 +156,8 @@ def a_reset_while_trying_returns(
         Starts the machine after the power was gone, with what is to be played.
     """
     former = current(sensor)
-    sensor.machine.succeed(
-        f"systemd-run --quiet --collect --unit=trying acoupi-update {bad_one}"
-    )
+    command = f"$(command -v acoupi-update) {bad_one}"
+    sensor.machine.succeed(f"systemd-run --quiet --collect --unit=trying {command}")
     eventually("being tried", lambda: current(sensor) == bad_one)
     time.sleep(0.5)
     sensor.machine.crash()
