@@ -77,9 +77,10 @@
         path = ./templates/fleet;
         description = "A fleet of sensors: two machines and a program of their own";
         welcomeText = ''
-          Fill in common.nix and the two sensors, then
-            nix flake check
-            nixos-rebuild switch --flake .#oak --target-host admin@ADDRESS --sudo
+          Fill in `common.nix` and the two sensors, then
+
+              nix flake check
+              nixos-rebuild switch --flake .#oak --target-host admin@ADDRESS --sudo
         '';
       };
 
