@@ -124,7 +124,9 @@ def end_deployment(settings: Settings) -> data.Deployment:
         raise ConfigurationError(
             "no deployment is under way: start one with `acoupi deployment start NAME`"
         )
-    ended = current.model_copy(update={"ended_on": data.utc_now()})
+    # A clock that was ahead at the start makes no deployment of negative length.
+    ended_on = max(data.utc_now(), current.started_on)
+    ended = current.model_copy(update={"ended_on": ended_on})
     _change(settings, ended, lambda: _program(settings).on_end(ended))
     return ended
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import sys
 
 import pytest
 
+from acoupi import data
 from acoupi.components.stores import SqliteStore
 from acoupi.errors import AcoupiError, ConfigurationError
 from acoupi.system import Settings, setup_program
@@ -79,6 +81,15 @@ def test_an_ended_deployment_is_the_last_and_the_program_knows(settings):
     assert get_current_deployment(settings) is None
     assert get_last_deployment(settings) == ended
     assert program().told[-1] == ("end", ended)
+
+
+def test_a_clock_that_was_set_back_makes_no_deployment_of_negative_length(
+    settings, monkeypatch
+):
+    deployment = start_deployment(settings, "meadow")
+    earlier = deployment.started_on - datetime.timedelta(days=365)
+    monkeypatch.setattr(data, "utc_now", lambda: earlier)
+    assert end_deployment(settings).ended_on == deployment.started_on
 
 
 def test_a_second_deployment_waits_for_the_end_of_the_first(settings):
