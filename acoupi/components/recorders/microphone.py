@@ -12,6 +12,7 @@ from acoupi import data
 from acoupi.audio.capture import Capture
 from acoupi.audio.take import RING_SECONDS, Take
 from acoupi.audio.wallclock import WallClock
+from acoupi.components.recorders.interruption import Interruption
 from acoupi.components.recorders.leftovers import repair_leftovers
 from acoupi.components.recorders.losses import Loss, LossAccount
 from acoupi.components.recorders.pending import PendingFiles
@@ -127,6 +128,7 @@ class MicrophoneRecorder(ContinuousRecorder):
         self._deployment_trouble: str | None = None
         self._conditions: Sequence[RecordingCondition] = ()
         self._waiting_on_purpose = False
+        self._interruption: Interruption | None = None
         self._last_recording_on: datetime.datetime | None = None
         self._report = StatusReport(self.capture, status_file)
         self._idle = False
@@ -150,6 +152,8 @@ class MicrophoneRecorder(ContinuousRecorder):
         self._get_deployment = get_deployment
         self._conditions = conditions
         self._stopping.clear()
+        # Before our own status takes the place of the former recorder's.
+        self._interruption = Interruption.read(self._report.path, self.duration)
         self._report.since = data.utc_now()
         self._last_turn = time.monotonic()
         self.capture.start()
@@ -264,7 +268,9 @@ class MicrophoneRecorder(ContinuousRecorder):
 
     def _repair(self) -> None:
         try:
-            repair_leftovers(self.dirpath)
+            repaired = repair_leftovers(self.dirpath)
+            if self._interruption is not None:
+                self._interruption.reach(repaired)
         except Exception:
             logger.exception("torn recordings of a former run cannot be repaired")
 
@@ -338,10 +344,18 @@ class MicrophoneRecorder(ContinuousRecorder):
                 # Rather too much sound than none.
                 logger.exception("a recording condition failed; it counts as met")
         self._waiting_on_purpose = not wanted
+        if not wanted:
+            # Nobody knows since when.
+            self._interruption = None
         return wanted
 
     def _finish(self, recording: data.Recording) -> None:
         self._last_recording_on = recording.created_on
+        if self._interruption is not None:
+            pause = self.interval - self.duration
+            if frames := self._interruption.lost_until(recording, pause):
+                self._lose(frames, "while the recorder's process was away")
+            self._interruption = None
         if recording.capture is not None and recording.capture.samples_lost:
             self._lose(recording.capture.samples_lost, "within recordings")
         path = recording.path
