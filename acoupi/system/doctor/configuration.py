@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["probe", "try_program"]
 
-PATIENCE = 9.0
-"""Seconds that a program may take to be imported and asked."""
+PATIENCE = 30.0
+"""Seconds that a program may take to be imported and asked; small boards that record
+need several."""
 
 
 def probe(sensor: Sensor) -> Iterator[Finding]:

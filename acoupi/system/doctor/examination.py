@@ -35,7 +35,7 @@ PROBES = (
 )
 """Modules of this package with a function ``probe``, in the order of the report."""
 
-PATIENCE = 12.0
+PATIENCE = 40.0
 """Seconds after which a probe that has not ended is a finding of its own."""
 
 
