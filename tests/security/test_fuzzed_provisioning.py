@@ -20,6 +20,9 @@ from acoupi.system import Settings
 from acoupi.system.configuration import load_config
 from acoupi.system.provisioning import provision
 
+# Other tests may keep the machine busy.
+pytestmark = pytest.mark.timeout(600)
+
 SLOWEST = 30.0
 
 GOOD = """\

@@ -19,6 +19,7 @@ import tracemalloc
 import wave
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -38,6 +39,9 @@ from acoupi.components import SqliteStore
 from acoupi.components.saving import SetAsideFolder
 from acoupi.tasks.strays import StrayFiles
 from acoupi.testing import make_recording
+
+# Other tests may keep the machine busy.
+pytestmark = pytest.mark.timeout(600)
 
 SLOWEST = 20.0
 """Seconds for one file on a busy machine; a hang is longer."""

@@ -32,6 +32,9 @@ from acoupi.testing import (
     wait_until,
 )
 
+# Other tests may keep the machine busy.
+pytestmark = pytest.mark.timeout(600)
+
 CANARIES = {
     "HTTP password": "quokka velvet/é+91",
     "HTTP token": "Zephyr-Obelisk-72",

@@ -22,6 +22,9 @@ from acoupi.system.support_bundle import (
     write_support_bundle,
 )
 
+# Other tests may keep the machine busy.
+pytestmark = pytest.mark.timeout(600)
+
 CANARIES = {
     "http password": "canary-http-pässwörd\\1\"'x",
     "http token": "canary-http-token-2",
