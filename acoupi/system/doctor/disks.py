@@ -41,9 +41,9 @@ def probe(sensor: Sensor) -> Iterator[Finding]:
     seen: set[int] = set()
     for name, path in _places(sensor):
         there = path
-        while not there.exists() and there != there.parent:
-            there = there.parent
         try:
+            while not there.exists() and there != there.parent:
+                there = there.parent
             device, space = there.stat().st_dev, os.statvfs(there)
         except OSError as problem:
             yield error(

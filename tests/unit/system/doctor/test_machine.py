@@ -11,6 +11,7 @@ import time
 import pytest
 
 from acoupi.audio.wallclock import read_boot_id
+from acoupi.system.doctor.disks import probe as probe_disks
 
 THROTTLED = "sys/devices/platform/soc/soc:firmware/get_throttled"
 
@@ -205,3 +206,13 @@ def test_a_journal_that_takes_most_of_the_disk(sensor, small_disk):
     found = sensor.find()
     assert set(found) == {"journal-large"}
     assert "--vacuum-size" in found["journal-large"].remedy
+
+
+def test_a_disk_that_cannot_be_read(open_home, codes_for_user):
+    # As root everything can be; what is closed stands for what is broken.
+    closed = open_home.settings.home.parent / "closed"
+    closed.mkdir(mode=0o700)
+    for key in ("recordings", "db_metadata", "tmp_audio"):
+        open_home.change("paths", key, to=str(closed / key))
+    found = codes_for_user(12345, probe_disks, open_home.settings)
+    assert set(found) - {"disk-errors"} == {"disk-fails"}
