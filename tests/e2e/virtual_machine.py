@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import itertools
-import json
 import os
-import queue
 import shlex
 import shutil
-import socket
 import subprocess
-import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import agent
+from agent_connection import AgentConnection
 from disk_image import BootFiles
 from machine import PATIENCE, Machine, MachineError, scratch_directory
 from qemu_monitor import Monitor
@@ -95,7 +90,7 @@ class VirtualMachine(Machine):
         self._root = self._directory / "root.qcow2"
         self._monitor_path = self._directory / "monitor"
         self._process: subprocess.Popen[bytes] | None = None
-        self._agent: _Agent | None = None
+        self._agent: AgentConnection | None = None
 
     @property
     def console(self) -> str:
@@ -191,7 +186,7 @@ class VirtualMachine(Machine):
             Path(f"/proc/{self._process.pid}/autogroup").write_text(f"{NICE}\n")
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, self._process.pid, NICE)
-        self._agent = _Agent(self._process, socket_path, deadline)
+        self._agent = AgentConnection(self._process, socket_path, deadline)
 
     def _settle(self, deadline: float) -> None:
         # "degraded" is up, too: the scenarios look for failed units themselves.
@@ -320,99 +315,6 @@ class VirtualMachine(Machine):
         if self._agent is not None:
             self._agent.close()
             self._agent = None
-
-
-class _Agent:
-    """The way to a machine's `agent.AGENT`."""
-
-    def __init__(
-        self, process: subprocess.Popen[bytes], path: Path, deadline: float
-    ) -> None:
-        self._numbers = itertools.count()
-        self._waiting: dict[int, queue.Queue[dict[str, Any] | None]] = {}
-        self._hello: queue.Queue[dict[str, Any] | None] = queue.Queue()
-        self._lock = threading.Lock()
-        self._gone = False
-        self._socket = socket.socket(socket.AF_UNIX)
-        while True:
-            try:
-                self._socket.connect(str(path))
-                break
-            except OSError as error:
-                if process.poll() is not None or time.monotonic() > deadline:
-                    raise MachineError("QEMU does not run") from error
-                time.sleep(0.02)
-        self._reader = threading.Thread(target=self._read, name="agent", daemon=True)
-        self._reader.start()
-
-    def hello(self, deadline: float) -> dict[str, Any] | None:
-        """Return what the agent says when it starts, None when it does not start."""
-        try:
-            return self._hello.get(timeout=max(0.1, deadline - time.monotonic()))
-        except queue.Empty:
-            return None
-
-    def execute(
-        self, command: str, timeout: float | None, given: bytes
-    ) -> tuple[int | None, bytes]:
-        """Run a command; the code is None when it did not end in time.
-
-        What is given to it comes from its standard input.
-        """
-        number = next(self._numbers)
-        answers: queue.Queue[dict[str, Any] | None] = queue.Queue()
-        request = {
-            "id": number,
-            "command": command,
-            "timeout": timeout,
-            "input": base64.b64encode(given).decode(),
-        }
-        with self._lock:
-            if self._gone:
-                raise MachineError("the machine is gone")
-            self._waiting[number] = answers
-            try:
-                self._socket.sendall(json.dumps(request).encode() + b"\n")
-            except OSError as error:
-                raise MachineError("the machine is gone") from error
-        try:
-            # The machine is slow, and answers even when the command does not end.
-            answer = answers.get(timeout=None if timeout is None else timeout + 30)
-        except queue.Empty:
-            return None, b""
-        finally:
-            with self._lock:
-                self._waiting.pop(number, None)
-        if answer is None:
-            raise MachineError(f"the machine went away during `{command}`")
-        return answer["code"], base64.b64decode(answer["output"])
-
-    def close(self) -> None:
-        """Forget the machine."""
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
-        self._reader.join(5)
-
-    def _read(self) -> None:
-        buffer = b""
-        with contextlib.suppress(OSError):
-            while data := self._socket.recv(1 << 16):
-                *lines, buffer = (buffer + data).split(b"\n")
-                for line in lines:
-                    answer = json.loads(line)
-                    if "hello" in answer:
-                        self._hello.put(answer)
-                        continue
-                    with self._lock:
-                        waiting = self._waiting.get(answer["id"])
-                    if waiting is not None:
-                        waiting.put(answer)
-        with self._lock:
-            self._gone = True
-            self._hello.put(None)
-            for waiting in self._waiting.values():
-                waiting.put(None)
 
 
 def _drive(name: str, options: str) -> list[str]:
