@@ -71,6 +71,12 @@ def _parse() -> argparse.Namespace:
         action="store_true",
         help="a sensor (in a container) that flushes nothing: has to be found broken",
     )
+    parser.add_argument(
+        "--waiting",
+        choices=["memory", "disk", "both"],
+        default="both",
+        help="where recordings wait for their decision; both: one batch each",
+    )
     parser.add_argument("--batch", type=int, default=BATCH)
     parser.add_argument(
         "--boot-every", type=int, default=4, help="cycles that begin with a boot"
@@ -89,7 +95,8 @@ def _cut(record: marathon.Record, options: argparse.Namespace) -> None:
     while done < options.cycles:
         number = done // options.batch
         wanted = min(options.batch - done % options.batch, options.cycles - done)
-        with _rig(options, waiting_on_disk=bool(number % 2)) as rig:
+        on_disk = {"memory": False, "disk": True}.get(options.waiting, number % 2 == 1)
+        with _rig(options, waiting_on_disk=on_disk) as rig:
             marathon.say("setting a sensor up")
             rig.set_up()
             rig.warm_up()
