@@ -10,8 +10,10 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import threading
 import time
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from acoupi.audio.wallclock import read_boot_id
@@ -63,6 +65,10 @@ class TroubleLog(logging.Handler):
         self._kinds: dict[tuple[str, str, str], dict[str, Any]] = {}
         self._writing = threading.Lock()
         self._due = 0.0
+        self._boot_id = read_boot_id()
+        self._file: int | None = None
+        with contextlib.suppress(OSError):
+            self._open()
 
     @classmethod
     def of_role(cls, run_dir: Path, role: str) -> TroubleLog:
@@ -109,18 +115,33 @@ class TroubleLog(logging.Handler):
     def _write(self) -> None:
         content = {
             "role": self._role,
-            "boot_id": read_boot_id(),
+            "boot_id": self._boot_id,
             "troubles": list(self._kinds.values()),
         }
-        temporary = self._path.with_name(f".{self._path.name}.new")
-        try:
-            # Not flushed to the disk: it is about a process that runs.
-            temporary.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
-            temporary.replace(self._path)
-        except OSError:
-            # It is in the log, where there is one; nothing else depends on it.
-            with contextlib.suppress(OSError):
-                temporary.unlink()
+        text = (json.dumps(content, indent=1) + "\n").encode()
+        # It is in the log, where there is one; nothing else depends on it.
+        with contextlib.suppress(OSError):
+            # Into a file that is open already, since the trouble may be that no other
+            # can be opened; not flushed, since it is about a process that runs.
+            file = self._open() if self._file is None else self._file
+            os.pwrite(file, text, 0)
+            os.ftruncate(file, len(text))
+
+    def _open(self) -> int:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+        self._file = os.open(self._path, flags, 0o600)
+        # Closed with the process, as a rule; nobody has to think of it.
+        weakref.finalize(self, os.close, self._file)
+        return self._file
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except ValueError:
+        # It may have been written to just now; that takes no time.
+        time.sleep(0.01)
+        return json.loads(path.read_text("utf-8"))
 
 
 def read_troubles(
@@ -138,7 +159,7 @@ def read_troubles(
     now, boot_id = clock(), read_boot_id()
     for path in sorted(run_dir.glob(f"{_PREFIX}*.json")):
         try:
-            told = json.loads(path.read_text("utf-8"))
+            told = _read(path)
             if told["boot_id"] != boot_id:
                 continue
             for trouble in told["troubles"]:

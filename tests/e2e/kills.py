@@ -96,7 +96,11 @@ def _kill(
             # The one that looks for forgotten recordings: at its start it does so at
             # once, which saves the reckoning ten minutes.
             rounds.append({"strikes": [_strike(machine, draw, RECONCILER)]})
-            found = reckoning.reckon(machine, sensor, rounds, known, SECONDS)
+            try:
+                found = reckoning.reckon(machine, sensor, rounds, known, SECONDS)
+            except (AssertionError, MachineError):
+                _keep_evidence(machine, sensor, record.path.parent / f"stuck-{done}")
+                raise
             record.add(
                 {
                     "seed": options.seed,
@@ -147,6 +151,7 @@ def _keep_evidence(machine: NspawnMachine, sensor: Sensor, directory: Path) -> N
     with contextlib.suppress(MachineError):
         journal = machine.succeed("journalctl --boot --no-pager --unit='acoupi*'")
         (directory / "journal").write_text(journal)
+        (directory / "status").write_text(sensor.acoupi("status"))
         machine.succeed(f"sqlite3 {sensor.database} '.backup /run/kept.db'")
         machine.copy_to_host("/run/kept.db", str(directory / "acoupi.db"))
         machine.copy_to_host("/var/lib/listener/messages", str(directory / "messages"))

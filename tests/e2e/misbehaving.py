@@ -78,7 +78,7 @@ def _leak(_: Path | None) -> None:
 def _open(_: Path | None) -> None:
     # Until there are no more descriptors.
     while True:
-        held.append(Path("/dev/null").open())
+        held.append(os.open("/dev/null", os.O_RDONLY))
 
 
 def _fill(data: Path | None) -> None:

@@ -71,7 +71,8 @@ def reckon(
     """
     for unit in sensor.services():
         machine.wait_for_unit(unit)
-    eventually("recording", sensor.is_recording)
+    # Long enough for a machine that is busy otherwise, too.
+    eventually("recording", sensor.is_recording, timeout=240)
     now = time.time()
     whole = f"{_BEGAN} > {now}"
     eventually("stored", lambda: sensor.count("recording", whole), timeout=120)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import resource
 
 import pytest
 
@@ -102,6 +103,28 @@ def test_long_texts_and_several_lines_are_cut_to_one(tmp_path, logger, clock):
     (trouble,) = read_troubles(tmp_path, clock)
     assert len(trouble["text"]) == troubles.LONGEST_TEXT
     assert trouble["text"].startswith("a b c")
+
+
+def test_that_no_file_can_be_opened_is_told(tmp_path, logger, clock):
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, most))
+    try:
+        with pytest.raises(OSError, match="Too many open files") as caught:
+            (tmp_path / "x").write_text("")
+        logger.error("failed", exc_info=caught.value)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, most))
+    assert "Too many open files" in read_troubles(tmp_path, clock)[0]["text"]
+
+
+def test_a_file_that_is_being_written_is_read_again(tmp_path, clock, monkeypatch):
+    path = tmp_path / "trouble-beat.json"
+    TroubleLog(path, "beat", clock).note("found")
+    whole = path.read_text()
+    path.write_text(whole[:20])
+    monkeypatch.setattr(troubles.time, "sleep", lambda _: path.write_text(whole))
+    assert read_troubles(tmp_path, clock)[0]["text"] == "found"
 
 
 def test_a_full_disk_does_not_stop_who_logs(tmp_path, clock):
