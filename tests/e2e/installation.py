@@ -47,6 +47,7 @@ def install_sensor(
     program: str = ACTIVITY,
     config: dict[str, Any] | None = None,
     play: str = "paplay --server=unix:/run/microphone/native",
+    patience: float = 60.0,
 ) -> Sensor:
     """Set a sensor up on a machine, start it, and wait until it records.
 
@@ -64,6 +65,8 @@ def install_sensor(
         The program's configuration; default: `config_of` the program.
     play : str
         Command that plays the sound file named after it to the microphone.
+    patience : float
+        Seconds from its start until it has to record.
     """
     if user != "root":
         machine.succeed(
@@ -89,5 +92,5 @@ def install_sensor(
         home = f"ACOUPI_HOME={sensor.home}"
         machine.succeed(sensor.as_owner("env", home, "acoupi", *arguments))
     sensor.acoupi("start")
-    eventually("recording", sensor.is_recording)
+    eventually("recording", sensor.is_recording, patience)
     return sensor

@@ -143,7 +143,11 @@ class PowerRig(abc.ABC):
             _write_sound(chirps)
             self.prepare(chirps)
             self.sensor = install_sensor(
-                self.machine, str(chirps), config=self.config(), play=self.play
+                self.machine,
+                str(chirps),
+                config=self.config(),
+                play=self.play,
+                patience=RECORDING_TIMEOUT,
             )
 
     def warm_up(self) -> None:
