@@ -174,11 +174,12 @@ class Sensor:
             stderr=subprocess.STDOUT,
             check=False,
             text=True,
-            timeout=60,
+            timeout=200,
         )
         return done.stdout
 
     def recordings(self) -> int:
+        assert self.process.poll() is None, self.logs()[-5000:]
         found = json.loads(self.acoupi("status", "--json"))
         return (found["store"] or {"recordings": 0})["recordings"]
 
@@ -205,11 +206,7 @@ def sensor(tmp_path_factory):
     sensor = Sensor(tmp_path_factory.mktemp("sensor"))
     sensor.start()
     try:
-        wait_until(
-            lambda: sensor.process.poll() is None and sensor.recordings() >= 2,
-            timeout=60,
-            what="recordings",
-        )
+        wait_until(lambda: sensor.recordings() >= 2, timeout=200, what="recordings")
         wait_until(lambda: sensor.http.received, timeout=30, what="a message")
         refused = "refuses this sensor"
         wait_until(lambda: refused in sensor.logs(), timeout=30, what=refused)
@@ -219,7 +216,9 @@ def sensor(tmp_path_factory):
         )
         sensor.start_broker()
         known = sensor.recordings()
-        wait_until(lambda: sensor.recordings() > known + 1, timeout=60, what="going on")
+        wait_until(
+            lambda: sensor.recordings() > known + 1, timeout=200, what="going on"
+        )
         yield sensor
     finally:
         sensor.stop()
@@ -402,7 +401,9 @@ def test_a_message_with_code_in_it_is_refused_and_does_no_harm(sensor, tmp_path,
     ) as client:
         wait_until(lambda: client.llen(queue) == 0, timeout=30, what="the message")
     known = sensor.recordings()
-    wait_until(lambda: sensor.recordings() > known + 1, timeout=60, what="recording on")
+    wait_until(
+        lambda: sensor.recordings() > known + 1, timeout=200, what="recording on"
+    )
     assert not mark.exists()
 
 
@@ -435,11 +436,13 @@ def test_odd_messages_in_the_queues_stop_nothing(sensor):
         for queue in ("recording", "celery", "detection"):
             wait_until(
                 lambda queue=queue: client.llen(queue) == 0,
-                timeout=60,
+                timeout=200,
                 what=f"an empty queue {queue}",
             )
     known = sensor.recordings()
-    wait_until(lambda: sensor.recordings() > known + 1, timeout=60, what="recording on")
+    wait_until(
+        lambda: sensor.recordings() > known + 1, timeout=200, what="recording on"
+    )
     assert {process.pid for process in sensor.processes()} == before
     assert leaks(sensor.logs()) == []
 
@@ -459,5 +462,7 @@ def test_what_is_no_message_at_all_stops_nothing(sensor, queue, item):
         client.lpush(queue, item)
         wait_until(lambda: client.llen(queue) == 0, timeout=30, what="the item")
     known = sensor.recordings()
-    wait_until(lambda: sensor.recordings() > known + 1, timeout=60, what="recording on")
+    wait_until(
+        lambda: sensor.recordings() > known + 1, timeout=200, what="recording on"
+    )
     assert {process.pid for process in sensor.processes()} == before
