@@ -55,9 +55,9 @@ def _refused(settings: Settings) -> Path | None:
     """Return the first thing on the way to the configuration that is closed."""
     directory = settings.config_dir
     for part in [*reversed(directory.parents), directory]:
-        # Of one above that is closed, nothing can be told of those below.
-        if not os.access(part, os.F_OK):
+        if not part.is_dir():
             return None
+        # Of what is below one that is closed, nothing can be told.
         if not os.access(part, os.X_OK):
             return part
     file = settings.program_file

@@ -91,7 +91,7 @@ from acoupi.components import SqliteStore
 from acoupi.testing import make_recording
 
 store = SqliteStore(Path(sys.argv[1]))
-store.store_recording(make_recording(Path("a.wav")))
+store.store_recording(make_recording(Path(sys.argv[1]).with_name("a.wav")))
 os._exit(9)
 """
 
