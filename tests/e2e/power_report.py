@@ -17,7 +17,7 @@ def report(entries: list[Entry]) -> tuple[list[str], int]:
         return ["no power was cut"], 0
     wrong = [(it.get("cycle", "end"), text) for it in entries for text in it["wrong"]]
     lines = [
-        f"# {len(cuts)} power cuts",
+        f"# {len(cuts)} power cuts ({', '.join(sorted({it['machine'] for it in cuts}))})",
         "",
         "| moment | cuts | of which met | blocks unflushed | lost | torn | broken |",
         "|---|---|---|---|---|---|---|",
@@ -52,7 +52,7 @@ def report(entries: list[Entry]) -> tuple[list[str], int]:
     ]
     if firsts:
         lines.append(
-            "Seconds from the kernel's start to the first sample: median "
+            "Seconds from the boot's begin to the first sample: median "
             f"{statistics.median(firsts):.1f}, most {firsts[-1]:.1f}, within 60 s: "
             f"{sum(it <= 60 for it in firsts)} of {len(firsts)} (other work ran beside "
             f"it: load up to {max(it['load'][0] for it in came):.0f})."

@@ -281,7 +281,7 @@ def _in_short(entry: dict[str, Any]) -> str:
         f"{loss['torn']} torn); {entry['states']}",
     ]
     if entry["begins"] == "booted" and first is not None:
-        parts.append(f"recorded {first:.0f} s after the kernel's start")
+        parts.append(f"recorded {first:.0f} s after the boot began")
     if entry["wrong"]:
         parts.append(f"BROKEN: {entry['wrong'][:4]}")
     return " ".join(parts)
