@@ -118,7 +118,7 @@ def main() -> int:
     with marathon.stoppable():
         try:
             system = marathon.system_layers(directory / "checkout")
-            runners += [_boot(name, system, directory) for name in options.programs]
+            runners += [_boot(name, system, options) for name in options.programs]
             _soak(runners, record, before, options.hours * 3600)
         finally:
             for runner in runners:
@@ -130,6 +130,13 @@ def main() -> int:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--hours", type=float, default=24)
+    parser.add_argument(
+        "--duration",
+        type=float,
+        default=2.0,
+        help="of a recording, in seconds; the default interval is 10: with 0.25, half "
+        "an hour makes as many recordings as most of a day",
+    )
     parser.add_argument("--programs", nargs="+", choices=PROGRAMS, default=[*PROGRAMS])
     parser.add_argument(
         "--directory", type=Path, default=marathon.run_directory("soak")
@@ -139,7 +146,8 @@ def _parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _boot(name: str, system: list[Path], directory: Path) -> Runner:
+def _boot(name: str, system: list[Path], options: argparse.Namespace) -> Runner:
+    directory: Path = options.directory
     machine = NspawnMachine(name, system, directory / name)
     chirps = directory / "chirps.wav"
     if not chirps.exists():
@@ -148,7 +156,10 @@ def _boot(name: str, system: list[Path], directory: Path) -> Runner:
     home = Path("/var/lib/acoupi")
     if machine.execute(f"test -e {home}/config/name")[0] != 0:
         sensor = install_sensor(
-            machine, str(chirps), program=PROGRAMS[name], config=_config(name)
+            machine,
+            str(chirps),
+            program=PROGRAMS[name],
+            config=_config(name, options.duration),
         )
     else:
         sensor = Sensor(
@@ -163,9 +174,9 @@ def _boot(name: str, system: list[Path], directory: Path) -> Runner:
     return Runner(name, machine, sensor)
 
 
-def _config(name: str) -> dict[str, Any]:
+def _config(name: str, duration: float) -> dict[str, Any]:
     config = config_of(PROGRAMS[name])
-    config["recording"].update(duration=2, interval=2)
+    config["recording"].update(duration=duration, interval=duration)
     # So that deleting goes on, too, and the disk stays as full as it is.
     config["retention"] = {"max_age": 0.02}
     if "messaging" in config:
