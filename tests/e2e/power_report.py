@@ -16,8 +16,9 @@ def report(entries: list[Entry]) -> tuple[list[str], int]:
     if not cuts:
         return ["no power was cut"], 0
     wrong = [(it.get("cycle", "end"), text) for it in entries for text in it["wrong"]]
+    machines = ", ".join(sorted({it["machine"] for it in cuts}))
     lines = [
-        f"# {len(cuts)} power cuts ({', '.join(sorted({it['machine'] for it in cuts}))})",
+        f"# {len(cuts)} power cuts ({machines})",
         "",
         "| moment | cuts | of which met | blocks unflushed | lost | torn | broken |",
         "|---|---|---|---|---|---|---|",
