@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from pathlib import Path
 
 import machine
@@ -24,6 +25,16 @@ RECORDER = "acoupi-worker-recording.service"
 SOONER = "[Service]\\nWatchdogSec=4\\nTimeoutAbortSec=2\\nTimeoutStopSec=6\\n"
 
 SMALL = "120M"
+
+
+def slowly(*cases):
+    """Mark what `make e2e` leaves out, being much like the others."""
+    return [
+        pytest.param(
+            *(case if isinstance(case, tuple) else [case]), marks=pytest.mark.slow
+        )
+        for case in cases
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -108,8 +119,13 @@ def complains(sensor, word):
     )
 
 
-@pytest.mark.parametrize("fault", ["raise", "exit"])
-@pytest.mark.parametrize("place", ["load", "run"])
+@pytest.mark.parametrize(
+    ("place", "fault"),
+    [
+        ("run", "exit"),
+        *slowly(("run", "raise"), ("load", "raise"), ("load", "exit")),
+    ],
+)
 def test_a_model_that_fails_is_named_and_costs_no_sound(sensor, place, fault):
     do(sensor, place, fault)
     sensor.machine.succeed(f"systemctl restart {WORKER}")
@@ -119,7 +135,7 @@ def test_a_model_that_fails_is_named_and_costs_no_sound(sensor, place, fault):
     detects(sensor)
 
 
-@pytest.mark.parametrize("fault", ["vanish", "crash"])
+@pytest.mark.parametrize("fault", ["crash", *slowly("vanish")])
 def test_a_model_that_ends_its_process_is_named_and_costs_no_sound(sensor, fault):
     do(sensor, "run", fault)
     complains(sensor, "worker-detection")
@@ -128,7 +144,7 @@ def test_a_model_that_ends_its_process_is_named_and_costs_no_sound(sensor, fault
     detects(sensor)
 
 
-@pytest.mark.parametrize("fault", ["hang", "spin"])
+@pytest.mark.parametrize("fault", ["spin", *slowly("hang")])
 def test_a_model_that_hangs_is_replaced_and_costs_no_sound(sensor, fault):
     restarts = int(sensor.show(WORKER, "NRestarts"))
     do(sensor, "run", fault)
@@ -139,6 +155,7 @@ def test_a_model_that_hangs_is_replaced_and_costs_no_sound(sensor, fault):
     detects(sensor)
 
 
+@pytest.mark.slow
 def test_processes_that_a_model_leaves_end_with_its_worker(sensor):
     do(sensor, "run", "fork")
 
@@ -152,6 +169,7 @@ def test_processes_that_a_model_leaves_end_with_its_worker(sensor):
     assert count() < 3
 
 
+@pytest.mark.slow
 def test_a_model_that_leaves_no_descriptors_is_named(sensor):
     do(sensor, "run", "open")
     complains(sensor, "Too many open files")
@@ -171,7 +189,7 @@ def test_a_model_that_fills_the_disk_is_named_and_costs_no_sound(sensor):
     assert sensor.query("PRAGMA integrity_check") == [{"integrity_check": "ok"}]
 
 
-@pytest.mark.parametrize("fault", ["raise", "exit", "vanish", "hang"])
+@pytest.mark.parametrize("fault", ["raise", *slowly("exit", "vanish", "hang")])
 def test_a_worker_that_cannot_start_costs_no_sound(sensor, fault):
     do(sensor, "start", fault)
     sensor.machine.execute(f"systemctl restart --no-block {WORKER}")
@@ -182,7 +200,7 @@ def test_a_worker_that_cannot_start_costs_no_sound(sensor, fault):
     detects(sensor)
 
 
-@pytest.mark.parametrize("fault", ["raise", "exit", "vanish", "hang", "spin"])
+@pytest.mark.parametrize("fault", ["hang", *slowly("raise", "exit", "vanish", "spin")])
 def test_a_worker_that_does_not_stop_as_it_should_is_ended(sensor, fault):
     do(sensor, "stop", fault)
     sensor.machine.succeed(f"systemctl restart {WORKER}", timeout=30)
@@ -191,8 +209,16 @@ def test_a_worker_that_does_not_stop_as_it_should_is_ended(sensor, fault):
     detects(sensor)
 
 
-@pytest.mark.parametrize("fault", ["raise", "exit", "vanish", "crash"])
-@pytest.mark.parametrize("place", ["import", "setup"])
+@pytest.mark.parametrize(
+    ("place", "fault"),
+    [
+        ("import", "exit"),
+        *slowly(
+            *itertools.product(["setup"], ["raise", "exit", "vanish", "crash"]),
+            *itertools.product(["import"], ["raise", "vanish", "crash"]),
+        ),
+    ],
+)
 def test_a_broken_program_is_refused_and_the_former_records_on(sensor, place, fault):
     do(sensor, place, fault)
     code, said = sensor.machine.execute(
