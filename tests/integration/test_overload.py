@@ -114,7 +114,7 @@ class Sensor:
 
     def stop(self, name: str) -> None:
         self.processes[name].terminate()
-        assert self.processes[name].wait(30) == 0, name
+        assert self.processes[name].wait(90) == 0, name
 
     def close(self) -> None:
         for process in self.processes.values():
@@ -180,7 +180,7 @@ def test_a_model_slower_than_the_recording_costs_analyses_only(
     sensor_that, policy, recordings
 ):
     sensor = sensor_that(policy)
-    wait_until(lambda: sensor.recorded() > 0, timeout=60, what="recording")
+    wait_until(lambda: sensor.recorded() > 0, timeout=240, what="recording")
     samples = []
     while sensor.recorded() < recordings:
         samples.append(sensor.sample())
