@@ -22,8 +22,8 @@ class Aftermath:
 
     wrong: list[str] = field(default_factory=list)
     """Each promise that was broken."""
-    beginnings: dict[int, float] = field(default_factory=dict)
-    """When each recording began on the monotonic clock, by its number."""
+    beginnings: dict[int, tuple[str, float]] = field(default_factory=dict)
+    """The boot of each recording and its begin on the monotonic clock, by number."""
     states: dict[str, int] = field(default_factory=dict)
     """How many recordings there are in each state."""
     losses: dict[str, int] = field(default_factory=dict)
@@ -108,7 +108,8 @@ def _check_database(
         found.states[row["state"]] = found.states.get(row["state"], 0) + 1
         clock = json.loads(row["capture"] or "{}").get("clock", {})
         if clock:
-            found.beginnings[row["number"]] = clock["monotonic"]
+            begin = (clock["boot_id"], clock["monotonic"])
+            found.beginnings[row["number"]] = begin
     for row in rows("SELECT kind, reason, sum(count) n FROM loss GROUP BY 1, 2"):
         found.losses[f"{row['kind']}: {row['reason']}"] = row["n"]
     _check_promises(recordings, rows, told, found)

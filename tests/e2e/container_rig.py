@@ -233,8 +233,15 @@ class ContainerRig(PowerRig):
                 near.close()
                 continue
             far.settimeout(None)
-            for ends in ((near, far), (far, near)):
-                threading.Thread(target=_pump, args=ends, daemon=True).start()
+            threading.Thread(target=_connect, args=(near, far), daemon=True).start()
+
+
+def _connect(near: socket.socket, far: socket.socket) -> None:
+    with near, far:
+        back = threading.Thread(target=_pump, args=(far, near), daemon=True)
+        back.start()
+        _pump(near, far)
+        back.join()
 
 
 def _pump(source: socket.socket, target: socket.socket) -> None:

@@ -177,8 +177,16 @@ class PowerRig(abc.ABC):
 
     def first_recording(self, found: Aftermath) -> float | None:
         """Return how many seconds after the last boot's begin it recorded."""
-        new = [at for number, at in found.beginnings.items() if number > self.newest]
-        return round(min(new) - self.zero, 1) if new else None
+        if not found.beginnings:
+            return None
+        last, _ = found.beginnings[max(found.beginnings)]
+        # What waited on the disk is stored by the next boot, as well.
+        new = [
+            at - self.zero
+            for number, (boot, at) in found.beginnings.items()
+            if number > self.newest and boot == last and at >= self.zero
+        ]
+        return round(min(new), 1) if new else None
 
     def cut_later(self, seconds: float) -> None:
         """Cut the power after a while, whatever happens meanwhile."""

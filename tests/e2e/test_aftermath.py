@@ -46,7 +46,7 @@ class Home:
         self.run(
             "INSERT INTO recording (number, id, deployment, created_on, duration,"
             " samplerate, path, capture, state) VALUES (1, 'r', 1, ?, 1, 8000, ?,"
-            """ '{"clock": {"monotonic": 7.5}}', 'kept')""",
+            """ '{"clock": {"boot_id": "b", "monotonic": 7.5}}', 'kept')""",
             NOW,
             PATH,
         )
@@ -86,7 +86,7 @@ def test_a_sound_home_is_found_to_be_so(home):
     found = home.judge()
     assert found.wrong == []
     assert (found.states, found.files) == ({"kept": 1}, 1)
-    assert found.beginnings == {1: 7.5}
+    assert found.beginnings == {1: ("b", 7.5)}
 
 
 def test_what_is_being_written_may_be_incomplete(home):
