@@ -162,8 +162,9 @@ def leftovers(machine: NspawnMachine, sensor: Sensor, known: set[str]) -> list[s
     # The one that is written, and those that were finished a moment ago.
     parts = [name for name in waiting if name.endswith(".part")]
     new += parts[:-1]
-    stray = [it for it in waiting if it not in expected and it not in parts]
-    return new + [name for name in stray if _is_old(machine, name)]
+    new += [it for it in waiting if it not in expected and it not in parts]
+    # What is being written just now has another name for a moment.
+    return [name for name in new if _is_old(machine, name)]
 
 
 def _is_old(machine: NspawnMachine, name: str) -> bool:
