@@ -28,7 +28,8 @@ _MOST_QUEUES = 200
 
 def probe(sensor: Sensor) -> Iterator[Finding]:
     """Look at the broker."""
-    if sensor.program is None:
+    # Who may not read the configuration cannot look for its socket either.
+    if sensor.program is None or not sensor.config:
         return
     url = sensor.celery.get("broker_url")
     if isinstance(url, str):

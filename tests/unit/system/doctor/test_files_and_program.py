@@ -7,6 +7,8 @@ import textwrap
 
 import pytest
 
+from acoupi.system import liveness as liveness_module
+from acoupi.system.doctor.examination import PROBES, load_probes
 from acoupi.system.doctor.home import probe as probe_home
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -68,6 +70,18 @@ def test_a_home_that_must_not_be_read_says_who_may(open_home, codes_for_user, cl
     assert "home-unreadable" not in codes_for_user(
         12345, probe_home, open_home.settings
     )
+
+
+@pytest.mark.parametrize("name", PROBES)
+def test_no_probe_fails_for_somebody_who_may_not_read_the_home(
+    open_home, codes_for_user, name, monkeypatch
+):
+    process = liveness_module.ProcessState("beat", "running", os.getpid())
+    alive = liveness_module.Liveness("systemd", (process,))
+    monkeypatch.setattr(liveness_module, "observe_processes", lambda _: alive)
+    found = codes_for_user(12346, load_probes()[name], open_home.settings)
+    # What went wrong is told in words of its own.
+    assert not any("Error" in code for code in found)
 
 
 @pytest.fixture
