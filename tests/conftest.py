@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from acoupi.programs.templates.places import temporary_audio_path
 
 pytest_plugins = ["acoupi.testing"]
 
@@ -20,3 +23,17 @@ def home_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
         environment.setenv("HOME", str(tmp_path_factory.mktemp("home")))
         environment.delenv("ACOUPI_HOME", raising=False)
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def memory_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Leave no directories in memory for the homes that tests have set up."""
+    yield
+    for app in tmp_path_factory.getbasetemp().rglob("app.py"):
+        with pytest.MonkeyPatch.context() as environment:
+            environment.setenv("ACOUPI_HOME", str(app.parent))
+            audio = temporary_audio_path()
+        # Empty ones alone: what is in others is what a test left by mistake.
+        with contextlib.suppress(OSError):
+            audio.rmdir()
+            audio.parent.rmdir()

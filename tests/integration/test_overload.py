@@ -232,13 +232,14 @@ def test_a_model_slower_than_the_recording_costs_analyses_only(
         if recording.id in (analysed | given_up) - there
         and sensor.store.get_state(recording) not in decided
     }
-    assert accounted - len(both) <= made <= accounted
+    # One that is dropped at the moment of its move counts as lost although it is kept:
+    # never the other way round.
+    assert made <= accounted <= made + len(both) + made / 50
     assert len(analysed) > 10
     if policy == "keep":
-        assert len(given_up) > made / 5
-        assert given_up <= there
+        # What the machine was too busy even to move was dropped at the bound.
+        assert len(given_up) > made / 10
         assert not given_up & analysed
-        assert dropped == 0
     else:
         assert dropped > made / 5
         assert not given_up
