@@ -104,6 +104,8 @@ rec {
     TimeoutStopSec = stopSeconds;
     # Who starts processes without end leaves the others room for theirs.
     TasksMax = 256;
+    # A dump of memory would hold the passwords, and fill the card.
+    LimitCORE = 0;
   };
 
   groupsOf = context: set: {

@@ -143,6 +143,7 @@ def test_the_target_wants_one_service_per_process(settings):
         assert "PartOf=acoupi.target" in units[name]
         assert "Restart=always" in units[name]
         assert "StartLimitIntervalSec=0" in units[name]
+        assert "LimitCORE=0" in units[name]
 
 
 def test_a_configured_broker_needs_no_service_of_ours(settings):
