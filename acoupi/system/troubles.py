@@ -130,8 +130,9 @@ class TroubleLog(logging.Handler):
     def _open(self) -> int:
         flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
         self._file = os.open(self._path, flags, 0o600)
-        # Closed with the process, as a rule; nobody has to think of it.
-        weakref.finalize(self, os.close, self._file)
+        # While the process ends, threads may still open files and log: the number of
+        # one that was closed would be another file's, and that one written over.
+        weakref.finalize(self, os.close, self._file).atexit = False
         return self._file
 
 

@@ -190,12 +190,17 @@ class _Door:
                     del self._open[oldest]
                     _shut(oldest)
                 self._open[connection] = None
-            threading.Thread(
+            thread = threading.Thread(
                 target=self._answer,
                 args=(connection, address),
                 name="acoupi-metrics-answer",
                 daemon=True,
-            ).start()
+            )
+            try:
+                thread.start()
+            except RuntimeError:
+                # The service may have no more threads for now.
+                self._close(connection)
 
     def _answer(self, connection: socket.socket, address: Any) -> None:
         try:
@@ -203,9 +208,12 @@ class _Door:
             with contextlib.suppress(OSError):
                 _Handler(connection, address or ("", 0), self)  # type: ignore[arg-type]  # it asks its server for nothing but `endpoint`
         finally:
-            with self._lock:
-                self._open.pop(connection, None)
-            connection.close()
+            self._close(connection)
+
+    def _close(self, connection: socket.socket) -> None:
+        with self._lock:
+            self._open.pop(connection, None)
+        connection.close()
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import resource
+import subprocess
+import sys
 
 import pytest
 
@@ -137,3 +139,23 @@ def test_the_file_holds_one_document(tmp_path, logger):
     logger.error("x")
     (path,) = tmp_path.iterdir()
     assert json.loads(path.read_text())["role"] == "worker-x"
+
+
+def test_a_trouble_at_the_very_end_of_a_process_is_told_and_harms_no_file(tmp_path):
+    code = f"""
+import atexit, os, pathlib
+place = pathlib.Path({str(tmp_path)!r})
+
+def at_the_end():
+    # It would get the number of a file that was closed before.
+    (place / "other").write_text("of somebody else")
+    held = os.open(place / "other", os.O_RDWR)
+    log.note("last words")
+
+atexit.register(at_the_end)
+from acoupi.system.troubles import TroubleLog
+log = TroubleLog.of_role(place, "x")
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    assert [trouble["text"] for trouble in read_troubles(tmp_path)] == ["last words"]
+    assert (tmp_path / "other").read_text() == "of somebody else"

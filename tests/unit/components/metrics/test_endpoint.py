@@ -250,3 +250,22 @@ def test_nothing_is_offered_by_default():
 def test_what_cannot_be_is_refused(values, said):
     with pytest.raises(ValidationError, match=said):
         MetricsConfig(**values)
+
+
+def test_without_threads_to_answer_it_goes_on_as_soon_as_there_are(serve, monkeypatch):
+    port = free_port()
+    serve(port=port)
+    wait_until(lambda: listens(port))
+    start = threading.Thread.start
+
+    def refuse(thread):
+        if thread.name == "acoupi-metrics-answer":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises((OSError, http.client.HTTPException)):
+            get(f"http://127.0.0.1:{port}/metrics")
+
+    assert "acoupi_recordings_total 3\n" in get(f"http://127.0.0.1:{port}/metrics")[1]
