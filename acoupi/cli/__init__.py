@@ -106,6 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit code: 0 when all went well, 1 when something failed, 2 when what was
         asked for or configured is not valid, 130 after Ctrl-C.
     """
+    output = sys.stdout
     try:
         result = cli.main(
             args=None if arguments is None else list(arguments),
@@ -120,14 +121,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         click.echo("Aborted; nothing more was done.", err=True)
         return INTERRUPTED
-    except BrokenPipeError:
-        # The reader (head, less) has seen enough; the interpreter must not complain
-        # when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    # Of commands only a program's own code exits by itself.
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - the boundary to people
-        return _explain(error)
+    except SystemExit as error:
+        # When the reader (head, less) has seen enough, click puts something else in
+        # the place of standard output, and exits. Else only a program's own code does.
+        if sys.stdout is not output:
+            # The interpreter must not complain when it flushes at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), output.fileno())
+            return 1
+        result = _explain(error)
+    except Exception as error:  # noqa: BLE001 - the boundary to people
+        result = _explain(error)
     return result if isinstance(result, int) else 0
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import click
 import pytest
 
 import acoupi
 from acoupi.cli import cli, main
+from acoupi.cli.keys import look_up
 from acoupi.errors import AcoupiError, ConfigurationError
 
 
@@ -130,3 +135,23 @@ def test_a_program_that_exits_by_itself_is_an_error_with_a_message(failing, caps
     failing(SystemExit("no licence"))
     assert main(["fail"]) == 1
     assert "SystemExit: no licence" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["catalogue"]])
+def test_a_reader_that_has_seen_enough_is_no_fault(arguments):
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "acoupi.cli", *arguments],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        check=False,
+        timeout=120,
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+def test_a_place_in_a_list_that_is_no_plain_number_is_no_setting():
+    with pytest.raises(ConfigurationError, match="there is no setting"):
+        look_up({"values": [1, 2, 3]}, "values.²")
