@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -25,6 +26,14 @@ _BROKER_SCHEMES = (
     "amqp://",
     "amqps://",
 )
+
+
+def _has_port(url: str) -> bool:
+    try:
+        _ = urlsplit(url).port
+    except ValueError:
+        return False
+    return True
 
 
 class CeleryConfig(BaseModel):
@@ -58,10 +67,20 @@ class CeleryConfig(BaseModel):
     @classmethod
     def _check_broker_url(cls, value: str | None) -> str | None:
         # A reference to a credential is validated where the credential is read.
-        if value is None or value == MASK or value.startswith(_BROKER_SCHEMES):
+        if value is None or value == MASK:
             return value
-        # The value may hold a password, so the message does not repeat it.
-        raise ValueError("the URL must start with one of " + ", ".join(_BROKER_SCHEMES))
+        # The value may hold a password, so no message repeats it.
+        if not value.startswith(_BROKER_SCHEMES):
+            raise ValueError(
+                "the URL must start with one of " + ", ".join(_BROKER_SCHEMES)
+            )
+        # Celery takes several, of which it uses one that answers.
+        if not all(_has_port(url) for url in value.split(";")):
+            raise ValueError(
+                "the URL has no valid host and port; in a password, write / as %2F, "
+                "@ as %40 and : as %3A"
+            )
+        return value
 
     @field_validator("timezone")
     @classmethod

@@ -34,7 +34,13 @@ MASK = "**********"
 SECRET_REFERENCE = "_secret"  # noqa: S105 - the name of a key, not a secret
 """Key of ``{"_secret": NAME}``: the value is in the systemd credential ``NAME``."""
 
-_URL_PASSWORD = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)[^/@\s]*@", re.IGNORECASE)
+# To the last @ before the path; beyond a / that belongs to a password, too: no port is
+# before that one.
+_URL_PASSWORD = re.compile(
+    r"(?P<scheme>[a-z][a-z0-9+.-]*://)"
+    r"(?:[^/\s]*|[^/@\s:]*:(?!\d+/)[^/\s]*/[^@\s\"']*)@",
+    re.IGNORECASE,
+)
 
 
 _URL_KEY = re.compile(

@@ -203,12 +203,33 @@ def test_a_setup_that_is_refused_changes_nothing(
     assert tree(settings.home.parent) == former
 
 
-def test_the_password_of_a_broker_is_not_repeated_in_an_error(settings):
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://u:hunter2@h",
+        "redis://u:hunter2@h:99999",
+        "redis://:hunter2/rest-of-it@h",
+        "redis://:hunter2@rest-of-it@h:x",
+    ],
+)
+def test_the_password_of_a_broker_is_not_repeated_in_an_error(settings, url):
     with pytest.raises(InvalidConfigurationError) as caught:
-        setup_program(
-            settings, PROGRAM, {"duration": 1}, {"broker_url": "ftp://u:hunter2@h"}
-        )
+        setup_program(settings, PROGRAM, {"duration": 1}, {"broker_url": url})
     assert "hunter2" not in str(caught.value)
+    assert "rest-of-it" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://",
+        "redis+socket:///run/redis.sock?virtual_host=1",
+        "amqp://u:p%2Fq@[::1]:5672//",
+        "sentinel://a:26379;sentinel://b:26379;c:26379",
+    ],
+)
+def test_all_that_celery_takes_for_a_broker_is_taken(settings, url):
+    setup_program(settings, PROGRAM, {"duration": 1}, {"broker_url": url})
 
 
 def test_a_failure_to_write_names_the_file_and_says_that_nothing_changed(
