@@ -186,6 +186,19 @@ def test_a_secret_too_short_to_be_looked_for_is_masked_where_it_is_configured(
     assert CANARIES["short"] not in "".join(unpack(made.path).values())
 
 
+def test_the_name_of_a_credential_is_shown_and_masked_nowhere(sensor, tmp_path):
+    file = sensor.program_file
+    config = json.loads(file.read_text())
+    config["messaging"]["mqtt"]["password"] = {"_secret": "mqtt"}
+    del config["messaging"]["mqtt"]["password_file"]
+    file.write_text(json.dumps(config))
+
+    made = write_support_bundle(sensor, tmp_path / "bundle.tar.gz")
+
+    shown = json.loads(unpack(made.path)["config/program.json"])
+    assert shown["messaging"]["mqtt"]["password"] == {"_secret": "mqtt"}
+
+
 @pytest.mark.parametrize("fault", ["missing", "raises", "exits"])
 def test_without_the_programs_schema_only_what_is_known_to_be_harmless_is_shown(
     sensor, tmp_path, monkeypatch, fault

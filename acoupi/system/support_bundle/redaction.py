@@ -37,18 +37,19 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
         MASK,
     ),
     # User and password in an address.
-    (re.compile(r"([a-z][a-z0-9+.-]*://)[^/@\s\"']*@", re.IGNORECASE), rf"\1{MASK}@"),
+    (re.compile(r"([a-z][a-z0-9+.-]*://)[^/\s\"']*@", re.IGNORECASE), rf"\1{MASK}@"),
     # The query of an address, which may hold a key.
     (re.compile(r"(\w+://[^\s?\"'<>]+\?)[^\s\"'<>]+", re.IGNORECASE), rf"\1{MASK}"),
     (
         re.compile(r"\b(Basic|Bearer|Digest)(\s+)[\w.~+/=-]{4,}", re.IGNORECASE),
         rf"\1\2{MASK}",
     ),
-    # password=..., "token": "...", psk: ...
+    # password=..., "token": "...", psk: ...; but not {"_secret": NAME}, the name of a
+    # credential.
     (
         re.compile(
-            r"((?:passw(?:or)?d|passphrase|secret|token|api[_-]?key|psk|requirepass)"
-            r"\\?[\"']?\s*[=:]\s*)(\\?[\"'])?(?!None\b|null\b)(?(2)[^\"'\n]*|[^\s\"',;})\]]+)",
+            r"((?:passw(?:or)?d|passphrase|(?<![\"']_)secret|token|api[_-]?key|psk|requirepass)"
+            r"\\?[\"']?\s*[=:]\s*)(\\?[\"'])?(?!None\b|null\b|[{\[]\s*[\\\"'])(?(2)[^\"'\n]*|[^\s\"',;})\]]+)",
             re.IGNORECASE,
         ),
         rf"\1\2{MASK}",

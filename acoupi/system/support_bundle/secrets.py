@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from acoupi.system.configuration import read_program_name, read_raw_config
+from acoupi.system.credentials import SECRET_REFERENCE
 from acoupi.system.support_bundle.redaction import SECRET_NAME
 
 if TYPE_CHECKING:
@@ -64,6 +65,9 @@ def find_secrets(settings: Settings) -> set[str]:
 def secrets_by_name(data: Any, name: str = "") -> Iterator[str]:
     """Yield the secrets of raw configuration data, going by the keys' names."""
     if isinstance(data, dict):
+        if set(data) == {SECRET_REFERENCE}:
+            # The name of a credential, which may be any word, is no secret.
+            return
         for key, value in data.items():
             # Headers are a group of their own: any may be a secret.
             inner = name if name == "headers" else str(key)
@@ -160,6 +164,7 @@ def secrets_by_schema(settings: Settings) -> set[str] | None:
 
 def _print_secrets() -> None:
     from acoupi.system.constants import CeleryConfig
+    from acoupi.system.credentials import take_references
     from acoupi.system.programs import load_program
     from acoupi.system.schemas import secrets_in
     from acoupi.system.settings import Settings
@@ -173,7 +178,8 @@ def _print_secrets() -> None:
     }
     for file, schema in schemas.items():
         if file.exists():
-            for texts in secrets_in(schema, read_raw_config(file)).values():
+            data, _ = take_references(read_raw_config(file))
+            for texts in secrets_in(schema, data).values():
                 found.update(texts)
     sys.stdout.write(f"\n{json.dumps(sorted(found))}\n")
 
