@@ -29,7 +29,7 @@ _MOST_QUEUES = 200
 def probe(sensor: Sensor) -> Iterator[Finding]:
     """Look at the broker."""
     # Who may not read the configuration cannot look for its socket either.
-    if sensor.program is None or not sensor.config:
+    if sensor.program is None or not sensor.configured:
         return
     url = sensor.celery.get("broker_url")
     if isinstance(url, str):
@@ -72,8 +72,15 @@ def _probe_embedded(sensor: Sensor) -> Iterator[Finding]:
 
 
 def _probe_configured(url: str) -> Iterator[Finding]:
-    parts = urlsplit(url)
+    # Of several, Celery uses the first that answers.
+    url = url.partition(";")[0]
     remedy = "start it, or correct celery.broker_url with `acoupi config set`"
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        # The configuration's probe says so. What was raised may hold a password.
+        return
     if parts.scheme == "redis+socket":
         if not os.path.exists(parts.path):  # noqa: PTH110 - a path in a URL
             yield error(
@@ -140,6 +147,16 @@ def _ask(client: Any, url: str, remedy: str) -> Iterator[Finding]:
     except (redis.RedisError, OSError) as problem:
         yield _down(url, problem, remedy)
         return
+    try:
+        yield from _look_into(client, shown)
+    except redis.RedisError:
+        # One that went away just now is seen the next time; one that lets nobody
+        # look is not at fault.
+        return
+
+
+def _look_into(client: Any, shown: str) -> Iterator[Finding]:
+    """Look for a lack of room and for tasks that nobody takes."""
     memory = client.info("memory")
     used, most = memory.get("used_memory", 0), memory.get("maxmemory", 0)
     if most and used > FULL * most:

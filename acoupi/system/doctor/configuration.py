@@ -26,7 +26,7 @@ need several."""
 
 def probe(sensor: Sensor) -> Iterator[Finding]:
     """Look at the program and its configuration."""
-    if sensor.program is None or not sensor.config:
+    if sensor.program is None or not sensor.configured:
         return
     yield from try_program(sensor)[0]
 

@@ -84,11 +84,11 @@ def _probe_files(settings: Settings) -> Iterator[Finding]:
                 f"{file} has mode {stat.S_IMODE(file.stat().st_mode):o}",
                 f"chmod 600 {file}",
             )
-        elif read_json(file) is None and os.access(file, os.R_OK):
+        elif not isinstance(read_json(file), dict) and os.access(file, os.R_OK):
             yield error(
                 "file-damaged",
                 "A file of the configuration is damaged.",
-                f"{file} is not JSON",
+                f"{file} is not a JSON object",
                 f"{_AGAIN}, or mend it with an editor",
             )
     for script in (
@@ -110,13 +110,12 @@ def _probe_files(settings: Settings) -> Iterator[Finding]:
 def _probe_owners(settings: Settings) -> Iterator[Finding]:
     """Look for what a command of another user, mostly root, left in the home."""
     owner = settings.home.stat().st_uid
-    foreign = []
-    for directory in (settings.home, settings.config_dir, settings.log_dir):
-        for entry in _entries(directory):
-            found = entry.stat(follow_symlinks=False)
-            # A service's own directories are made by systemd, for the same user.
-            if found.st_uid != owner and not entry.is_symlink():
-                foreign.append(entry.path)
+    foreign = [
+        entry.path
+        for directory in (settings.home, settings.config_dir, settings.log_dir)
+        for entry in _entries(directory)
+        if _is_foreign(entry, owner)
+    ]
     for directory in (settings.log_dir, settings.run_dir):
         if not directory.is_dir():
             yield error(
@@ -150,6 +149,16 @@ def _probe_owners(settings: Settings) -> Iterator[Finding]:
                 f"{marker} has mode {stat.S_IMODE(marker.stat().st_mode):o}",
                 f"chmod o-w {marker}",
             )
+
+
+def _is_foreign(entry: os.DirEntry[str], owner: int) -> bool:
+    try:
+        found = entry.stat(follow_symlinks=False)
+    except FileNotFoundError:
+        # A sensor that runs replaces files all the time.
+        return False
+    # A service's own directories are made by systemd, for the same user.
+    return found.st_uid != owner and not entry.is_symlink()
 
 
 def _entries(directory: Path) -> list[os.DirEntry[str]]:

@@ -75,7 +75,16 @@ class Sensor:
     @cached_property
     def config(self) -> dict[str, Any]:
         """The program's configuration as it is stored; empty when it is unreadable."""
-        return _as_mapping(read_json(self.settings.program_file))
+        return _as_mapping(self._raw_config)
+
+    @property
+    def configured(self) -> bool:
+        """Whether the program's configuration can be read; it may have no settings."""
+        return isinstance(self._raw_config, dict)
+
+    @cached_property
+    def _raw_config(self) -> Any:
+        return read_json(self.settings.program_file)
 
     @cached_property
     def celery(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import textwrap
 import pytest
 
 from acoupi.system import liveness as liveness_module
+from acoupi.system.doctor import home
 from acoupi.system.doctor.examination import PROBES, load_probes
 from acoupi.system.doctor.home import probe as probe_home
 from acoupi.system.doctor.sensor import Sensor
@@ -138,6 +139,30 @@ def test_a_program_that_is_not_installed(sensor):
     assert set(found) == {"program-missing"}
     assert "acoupi_batts" in found["program-missing"].evidence
     assert "install" in found["program-missing"].remedy
+
+
+def test_a_configuration_that_is_no_object_is_damaged(sensor):
+    sensor.settings.program_file.write_text("[]")
+    assert set(sensor.find(program=True)) == {"file-damaged"}
+
+
+def test_a_configuration_without_any_setting_is_tried_like_others(sensor):
+    sensor.settings.program_file.write_text("{}")
+    assert "configuration-invalid" in sensor.find(program=True)
+
+
+def test_a_file_that_goes_while_the_home_is_looked_at_is_no_fault(sensor, monkeypatch):
+    passing = sensor.settings.log_dir / "passing.tmp"
+    entries = home._entries
+
+    def entries_then_gone(directory):
+        passing.touch()
+        found = entries(directory)
+        passing.unlink()
+        return found
+
+    monkeypatch.setattr(home, "_entries", entries_then_gone)
+    assert sensor.find() == {}
 
 
 CONFIGURATION_FAULTS = {
