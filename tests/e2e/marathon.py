@@ -52,8 +52,11 @@ class Record:
 
     def add(self, entry: Entry) -> None:
         """Add a measurement."""
-        with self.path.open("a") as file:
-            file.write(json.dumps(entry) + "\n")
+        with self.path.open("a+") as file:
+            file.seek(0)
+            whole = file.read().endswith("\n") or file.tell() == 0
+            # Not behind what was cut off: that would be lost with it.
+            file.write(("" if whole else "\n") + json.dumps(entry) + "\n")
 
 
 def run_directory(name: str) -> Path:
