@@ -19,6 +19,7 @@ for directory in (HERE, SCENARIOS):
 import layers  # noqa: E402 - found through the paths above
 import machine  # noqa: E402
 import sound  # noqa: E402
+import virtual_machine  # noqa: E402
 from installation import install_sensor  # noqa: E402
 
 MACHINE = pytest.StashKey[machine.NspawnMachine]()
@@ -106,7 +107,8 @@ def pytest_runtest_makereport(item, call):
 
 
 def pytest_terminal_summary(terminalreporter):
-    boots, retries = machine.NspawnMachine.boots, machine.NspawnMachine.retries
+    kinds = (machine.NspawnMachine, virtual_machine.VirtualMachine)
+    boots, retries = (sum(it.boots for it in kinds), sum(it.retries for it in kinds))
     if boots:
         terminalreporter.write_line(
             f"machines booted: {boots}, of which tried again: {retries}"

@@ -12,6 +12,7 @@ sensor that runs, which is quicker. It goes on where it was stopped.
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import shutil
 import sys
@@ -96,11 +97,12 @@ def _cut(record: marathon.Record, options: argparse.Namespace) -> None:
         number = done // options.batch
         wanted = min(options.batch - done % options.batch, options.cycles - done)
         on_disk = {"memory": False, "disk": True}.get(options.waiting, number % 2 == 1)
+        before = _boots()
         with _rig(options, waiting_on_disk=on_disk) as rig:
             marathon.say("setting a sensor up")
             rig.set_up()
             rig.warm_up()
-            run = Run(rig, record, options.seed, options.boot_every)
+            run = Run(rig, record, options.seed, options.boot_every, before)
             for index in range(done, done + wanted):
                 run.cycle(index)
             run.finish()
@@ -138,15 +140,23 @@ class Run:
         Decides about each cut, with its number.
     boot_every : int
         Of how many cycles one begins with a boot.
+    before : tuple of int
+        Boots of other sensors by this process, and those of them tried again.
     """
 
     def __init__(
-        self, rig: PowerRig, record: marathon.Record, seed: int, boot_every: int
+        self,
+        rig: PowerRig,
+        record: marathon.Record,
+        seed: int,
+        boot_every: int,
+        before: tuple[int, int] = (0, 0),
     ) -> None:
         self.rig = rig
         self.record = record
         self.seed = seed
         self.boot_every = boot_every
+        self.before = before
         self._former: str | None = None
 
     def cycle(self, index: int) -> dict[str, Any]:
@@ -222,6 +232,7 @@ class Run:
         wrong += found.wrong
         if found.unfinished:
             wrong.append(f"left: {found.unfinished[:5]}")
+        boots, retries = _boots()
         entry = {
             "end": len(self.record.read()),
             "wrong": wrong,
@@ -229,8 +240,8 @@ class Run:
             "losses": found.losses,
             "files": found.files,
             "arrived": len(rig.sink.received),
-            "boots": VirtualMachine.boots + NspawnMachine.boots,
-            "retries": VirtualMachine.retries + NspawnMachine.retries,
+            "boots": boots - self.before[0],
+            "retries": retries - self.before[1],
         }
         self.record.add(entry)
         marathon.say(f"at rest: {entry}")
@@ -266,9 +277,13 @@ class Run:
 
 
 def _load() -> tuple[float, ...]:
-    import os
-
     return os.getloadavg()[:1]
+
+
+def _boots() -> tuple[int, int]:
+    """Return how often machines were booted so far, and how often tried again."""
+    kinds = (VirtualMachine, NspawnMachine)
+    return sum(it.boots for it in kinds), sum(it.retries for it in kinds)
 
 
 def _in_short(entry: dict[str, Any]) -> str:
