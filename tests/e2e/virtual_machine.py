@@ -260,7 +260,10 @@ class VirtualMachine(Machine):
             if file.is_dir():
                 self.succeed(f"mkdir -p {name}")
                 continue
-            self._execute(f"mkdir -p $(dirname {name}); cat >{name}", file.read_bytes())
+            command = f"mkdir -p $(dirname {name}); cat >{name}"
+            code, _ = self._execute(command, file.read_bytes())
+            if code != 0:
+                raise MachineError(f"`{command}` failed: {code}")
 
     def copy_to_host(self, source: str, target: str) -> None:
         """Copy a file out of the machine."""

@@ -114,6 +114,7 @@ class Testimony:
     errors: list[str] = field(default_factory=list)
     """What the witness could not read."""
     lines: int = 0
+    """How many acknowledgements and changes of them were told."""
 
     def take(self, path: Path) -> None:
         """Add what a machine told, up to the last whole line."""
@@ -124,8 +125,8 @@ class Testimony:
                 self._add(json.loads(line))
 
     def _add(self, words: list[str]) -> None:
-        self.lines += 1
         kind, key, *rest = words
+        self.lines += kind in {"recording", "output", "message"}
         if kind == "recording":
             state, path, number = rest
             self.newest = max(self.newest, int(number))
