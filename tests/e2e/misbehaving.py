@@ -71,10 +71,6 @@ def _fork(_: Path | None) -> None:
             os._exit(0)
 
 
-def _leak(_: Path | None) -> None:
-    held.append(bytearray(os.urandom(2**20)) * 20)
-
-
 def _open(_: Path | None) -> None:
     # Until there are no more descriptors.
     while True:
@@ -95,7 +91,6 @@ FAULTS = {
     "hang": _hang,
     "spin": _spin,
     "fork": _fork,
-    "leak": _leak,
     "open": _open,
     "fill": _fill,
 }
