@@ -83,8 +83,8 @@ rec {
 
   # --- strings
   escapeRegex =
-    replaceStrings
-      (map (letter: letter) [
+    let
+      special = [
         "\\"
         "^"
         "$"
@@ -99,25 +99,9 @@ rec {
         "]"
         "{"
         "}"
-      ])
-      (
-        map (letter: "\\" + letter) [
-          "\\"
-          "^"
-          "$"
-          "."
-          "|"
-          "?"
-          "*"
-          "+"
-          "("
-          ")"
-          "["
-          "]"
-          "{"
-          "}"
-        ]
-      );
+      ];
+    in
+    replaceStrings special (map (letter: "\\" + letter) special);
   escapeShellArg =
     value:
     let
