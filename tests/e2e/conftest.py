@@ -16,7 +16,8 @@ for directory in (HERE, SCENARIOS):
     if str(directory) not in sys.path:
         sys.path.insert(0, str(directory))
 
-import layers  # noqa: E402 - found through the paths above
+import disk_image  # noqa: E402 - found through the paths above
+import layers  # noqa: E402
 import machine  # noqa: E402
 import sound  # noqa: E402
 import virtual_machine  # noqa: E402
@@ -41,6 +42,18 @@ def system():
         pytest.skip(f"no system to boot: {error}")
     finally:
         shutil.rmtree(top, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def boot_files():
+    """What virtual machines boot from, with this checkout installed."""
+    reason = disk_image.missing()
+    if reason:
+        pytest.skip(reason)
+    try:
+        return disk_image.boot_files()
+    except layers.CannotBuildError as error:
+        pytest.skip(f"no system to boot: {error}")
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import subprocess
 import tarfile
 from pathlib import Path
 
-import disk_image
 import end_to_end
 import layers
 import nix_units
@@ -113,11 +112,8 @@ def install(vm, top: Path, archive: Path) -> None:
 
 
 @pytest.fixture
-def sensor(system, chirps, watched, tmp_path):
+def sensor(system, boot_files, chirps, watched, tmp_path):
     """An appliance that was just switched on for the first time."""
-    reason = disk_image.missing()
-    if reason:
-        pytest.skip(reason)
     if not Path("/usr/sbin/mkfs.vfat").exists():
         pytest.skip("mkfs.vfat is not installed (Debian: dosfstools)")
     config = config_of(DEFAULT)
@@ -135,9 +131,7 @@ def sensor(system, chirps, watched, tmp_path):
     flash(card)
     drive = f"file={card},format=raw,if=virtio,cache=writeback"
     vm = watched(
-        virtual_machine.VirtualMachine(
-            "appliance", disk_image.boot_files(), extra=["-drive", drive]
-        )
+        virtual_machine.VirtualMachine("appliance", boot_files, extra=["-drive", drive])
     )
     try:
         with made(system, settings) as top:

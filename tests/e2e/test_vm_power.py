@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import container_rig
-import disk_image
-import layers
 import marathon
 import pytest
 from container_rig import ContainerRig
@@ -29,13 +27,7 @@ def rig(request):
         system = request.getfixturevalue("system")
         made = ContainerRig(system)
     else:
-        reason = disk_image.missing()
-        if reason:
-            pytest.skip(reason)
-        try:
-            made = VirtualRig(disk_image.boot_files())
-        except layers.CannotBuildError as error:
-            pytest.skip(f"no system to boot: {error}")
+        made = VirtualRig(request.getfixturevalue("boot_files"))
     with made as entered:
         yield entered
 
