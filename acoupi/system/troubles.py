@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from acoupi.audio.wallclock import read_boot_id
 from acoupi.data import utc_now
+from acoupi.system.credentials import mask_url_passwords
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,7 +97,8 @@ class TroubleLog(logging.Handler):
         """Remember a trouble in words, and what was raised."""
         if raised is not None:
             text = f"{text.rstrip('.')}: {type(raised).__name__}: {raised}"
-        text = " ".join(text.split())[:LONGEST_TEXT]
+        # The status shows it to whoever asks; what connects names its address.
+        text = mask_url_passwords(" ".join(text.split()))[:LONGEST_TEXT]
         key = key or ("", text, "")
         now, today = self._clock(), utc_now().isoformat()
         with self._writing:

@@ -159,3 +159,10 @@ log = TroubleLog.of_role(place, "x")
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
     assert [trouble["text"] for trouble in read_troubles(tmp_path)] == ["last words"]
     assert (tmp_path / "other").read_text() == "of somebody else"
+
+
+def test_a_password_in_an_address_is_not_told(tmp_path, logger, clock):
+    logger.error("no answer from %s", "https://u:hunter2@h.example.org/x?token=hunter3")
+    (trouble,) = read_troubles(tmp_path, clock)
+    assert "h.example.org" in trouble["text"]
+    assert "hunter" not in trouble["text"]
