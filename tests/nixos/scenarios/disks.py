@@ -272,6 +272,7 @@ def records_until_the_disk_is_replaced(sensor: Sensor, device: str, sound: str) 
     Until the boot, when it is a good one again: then all goes on from what it holds.
     """
     machine = sensor.machine
+    eventually("ten analysed", lambda: sensor.count("model_output") >= 10, 120)
     known = sensor.query("SELECT id FROM recording")
     analysed = sensor.query("SELECT id FROM model_output")
     make_disk(sensor, device, "refusing")
@@ -288,7 +289,8 @@ def records_until_the_disk_is_replaced(sensor: Sensor, device: str, sound: str) 
     continuity.detects_again(sensor, 300)
     continuity.is_sound(sensor)
     recordings = {row["id"] for row in sensor.query("SELECT id FROM recording")}
-    assert {row["id"] for row in known} <= recordings
+    lost = {row["id"] for row in known} - recordings
+    assert not lost, f"{len(lost)} of {len(known)} recordings are gone"
     outputs = {row["id"] for row in sensor.query("SELECT id FROM model_output")}
     assert {row["id"] for row in analysed} <= outputs
     # What was told was stored before.
