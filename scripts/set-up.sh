@@ -33,6 +33,8 @@ if [ "$purpose" != run ]; then
     "cmd:mmdebstrap mmdebstrap"
     "cmd:systemd-nspawn systemd-container"
     "cmd:nix-instantiate nix-bin"
+    "cmd:sfdisk fdisk"
+    "glob:/usr/lib/fiu/fiu_posix_preload.so libfiu0"
   )
 fi
 if [ "$purpose" = vm ]; then
@@ -40,6 +42,7 @@ if [ "$purpose" = vm ]; then
     "cmd:qemu-system-x86_64 qemu-system-x86"
     "cmd:qemu-img qemu-utils"
     "cmd:debugfs e2fsprogs"
+    "cmd:mkfs.vfat dosfstools"
   )
 fi
 

@@ -43,6 +43,6 @@ def test_memory_that_fills_up_drops_the_oldest_and_counts_them(booted, chirps):
 def test_a_disk_that_refuses_to_flush_loses_nothing(sensor):
     for library in disks.FAULT_LIBRARIES:
         if not Path(library).exists():
-            pytest.skip(f"{library} is not installed (Debian: fiu-utils)")
+            pytest.skip(f"{library} is not installed (Debian: libfiu0)")
     disks.let_flushing_fail(sensor)
     disks.goes_on_when_flushing_fails(sensor)
