@@ -48,7 +48,7 @@ def busy(sensor: Sensor, processes: int) -> Iterator[None]:
 def records_every_sample(
     sensor: Sensor, seconds: float, processes: int
 ) -> dict[str, int]:
-    """Nothing is missing or doubled while the machine has too much to do.
+    """Count what is missing or doubled while the machine has too much to do.
 
     Parameters
     ----------
@@ -86,6 +86,23 @@ def records_every_sample(
     sensor.machine.succeed("systemctl start acoupi-worker-default.service")
     found["lost"] = lost
     return found
+
+
+def is_whole(found: dict[str, int], frames: int) -> None:
+    """All that was compared is there once, and the recorder says nothing else.
+
+    Parameters
+    ----------
+    found : dict
+        What `records_every_sample` returned.
+    frames : int
+        How many have to have been compared.
+    """
+    assert found["frames"] >= frames, found
+    # What is missing is known.
+    assert found["missing"] == found["lost"], found
+    assert found["doubled"] == 0, found
+    assert found["missing"] == 0, found
 
 
 def _of_length(sensor: Sensor, begun: float, seconds: float) -> list[str]:
