@@ -28,6 +28,11 @@ logger = get_logger(__name__)
 TASK_LIMIT = 1800.0
 """Seconds after which a task counts as hung, unless ``task_time_limit`` is set."""
 
+MOST_REMEMBERED = 10
+"""Tasks done that a worker knows by their ids. Celery remembers a thousand, to skip
+those that are handed out twice; acoupi's may run twice, and the memory for a thousand
+fills for hours."""
+
 
 def install(app: Celery, program: AcoupiProgram[Any], settings: Settings) -> None:
     """Let workers of the app start, watch and stop the program's own activities."""
@@ -57,6 +62,10 @@ class ProgramStep(bootsteps.StartStopStep):
 
     def start(self, parent: Any) -> None:
         """Start the program's own activities and the guard."""
+        # Loaded in a worker; the command line does without it.
+        from celery.worker import state
+
+        state.successful_requests.maxlen = MOST_REMEMBERED
         self._queues = list(parent.app.amqp.queues.consume_from)
         program, queues = self._program, self._queues
         needs_broker = program.needs_broker(queues)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from acoupi import data
+from acoupi.system.bootsteps import MOST_REMEMBERED
 from acoupi.system.broker import Broker, find_server
 from acoupi.system.troubles import read_troubles
 from acoupi.testing import wait_until
@@ -191,6 +192,26 @@ def test_term_lets_the_running_task_end_before_the_programs_own_stop(sensor):
     notes = sensor.notes()
     assert notes.count("begin Recording") == notes.count("end")
     assert notes.index("stopping celery") > len(notes) - 1 - notes[::-1].index("end")
+
+
+REMEMBERING = """
+    def worker_stopping(self, queues):
+        from celery.worker import state
+        self.say(f"remembers {len(state.successful_requests)}")
+"""
+
+
+def test_a_worker_forgets_the_tasks_it_has_done(sensor):
+    # As a set of a thousand, what Celery remembers of them grows for hours.
+    (sensor.home / "lib" / "small_program.py").write_text(PROGRAM + REMEMBERING)
+    sensor.configure(period=0.1)
+    worker = sensor.start("worker", "making")
+    beat = sensor.start("beat")
+    sensor.await_note("make", times=25)
+    end(beat)
+    assert end(worker) == 0
+    remembered = int(sensor.notes()[-1].removeprefix("remembers "))
+    assert 0 < remembered <= MOST_REMEMBERED
 
 
 def test_a_killed_worker_s_successor_goes_on(sensor):
