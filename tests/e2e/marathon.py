@@ -52,11 +52,13 @@ class Record:
 
     def add(self, entry: Entry) -> None:
         """Add a measurement."""
-        with self.path.open("a+") as file:
-            file.seek(0)
-            whole = file.read().endswith("\n") or file.tell() == 0
-            # Not behind what was cut off: that would be lost with it.
-            file.write(("" if whole else "\n") + json.dumps(entry) + "\n")
+        line = f"{json.dumps(entry)}\n".encode()
+        with self.path.open("ab+") as file:
+            if file.tell() > 0:
+                file.seek(-1, os.SEEK_END)
+                # Not behind what was cut off: it would be lost with it.
+                line = line if file.read() == b"\n" else b"\n" + line
+            file.write(line)
 
 
 def run_directory(name: str) -> Path:
