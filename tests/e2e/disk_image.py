@@ -303,14 +303,7 @@ def _build_image(target: Path, lowers: Sequence[Path]) -> None:
     top = target / "top"
     top.mkdir()
     layers.install_checkout(top, lowers)
-    for name, text in FILES.items():
-        path = top / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    for name, aim in LINKS.items():
-        path = top / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.symlink_to(aim)
+    layers.configure(top, FILES, LINKS)
     script = """
 set -eu
 mount -t overlay -o "$1" overlay "$2"

@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 CHECKOUT = Path(__file__).parents[2]
@@ -190,13 +190,17 @@ def install_checkout(target: Path, lowers: Sequence[Path]) -> None:
             )
 
 
-def configure(target: Path) -> None:
-    """Add the files of the tests to a layer."""
-    for name, text in FILES.items():
+def configure(
+    target: Path,
+    files: Mapping[str, str] = FILES,
+    links: Mapping[str, str] = LINKS,
+) -> None:
+    """Add the files of the tests, and what links lead to, to a layer."""
+    for name, text in files.items():
         path = target / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    for name, aim in LINKS.items():
+    for name, aim in links.items():
         path = target / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.symlink_to(aim)
