@@ -283,9 +283,7 @@ exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin TERM=dumb \\
             ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=None
-            if os.environ.get("ACOUPI_TEST_VERBOSE")
-            else subprocess.DEVNULL,
+            stderr=None if VERBOSE else subprocess.DEVNULL,
             start_new_session=True,
         )
         try:

@@ -8,8 +8,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from machine import MachineError
 
-class MonitorError(Exception):
+
+class MonitorError(MachineError):
     """QEMU did not do what was asked of it."""
 
 
