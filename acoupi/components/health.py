@@ -79,7 +79,7 @@ def recorder_metrics(status_file: Path) -> Iterator[data.Metric]:
     """Yield what the recorder reports: activity, losses, level, problems."""
     status = read_recorder_status(status_file)
     alive = status is not None and status["current"]
-    recording = status is not None and alive and _takes_sound_in(status)
+    recording = status is not None and alive and takes_sound_in(status)
     yield data.Metric(name="recording", value=recording)
     if status is None:
         return
@@ -225,7 +225,8 @@ def collect_metrics(
     return metrics
 
 
-def _takes_sound_in(status: Mapping[str, Any]) -> bool:
+def takes_sound_in(status: Mapping[str, Any]) -> bool:
+    """Tell from what a recorder reports whether it records."""
     # Between two recordings no file is open, but the microphone is.
     between = status.get("capturing") and not status.get("waiting_on_purpose")
     return bool(status.get("recording") or between)

@@ -227,9 +227,9 @@ def _problems(found: dict[str, Any]) -> list[str]:
 
 def is_recording(found: dict[str, Any]) -> bool:
     """Tell from a status whether sound is being recorded now."""
+    from acoupi.components.health import takes_sound_in
+
     recorder = found["recorder"]
     if not recorder or not recorder["current"]:
         return False
-    # Between two recordings no file is open, but the microphone is.
-    between = recorder.get("capturing") and not recorder.get("waiting_on_purpose")
-    return bool(recorder.get("recording") or between)
+    return takes_sound_in(recorder)

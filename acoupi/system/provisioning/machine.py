@@ -40,7 +40,11 @@ class Machine:
 
 def observe(settings: Settings, asound: Path = _ASOUND) -> Machine:
     """Look at this machine, passively: no sound device is opened."""
-    from acoupi.components.health import clock_state, read_recorder_status
+    from acoupi.components.health import (
+        clock_state,
+        read_recorder_status,
+        takes_sound_in,
+    )
 
     free = total = None
     try:
@@ -57,7 +61,7 @@ def observe(settings: Settings, asound: Path = _ASOUND) -> Machine:
         microphones=_microphones(asound),
         free_bytes=free,
         total_bytes=total,
-        recording=bool(status.get("recording")) if status and current else None,
+        recording=takes_sound_in(status) if status and current else None,
     )
 
 
