@@ -226,7 +226,9 @@ def _holdings(processes: list[int]) -> dict[str, Any]:
             for line in (directory / "smaps_rollup").read_text().splitlines()[1:]:
                 name, size = line.split()[:2]
                 kind = {"Rss:": "rss", "Pss:": "pss"}.get(name)
-                kind = "private" if name.startswith("Private_") else kind
+                # Not the clean pages, of files: whether they are private changes with
+                # what else runs on this machine.
+                kind = "private" if name == "Private_Dirty:" else kind
                 if kind:
                     held[kind] += int(size) * 1024
             held["fds"] += len(list((directory / "fd").iterdir()))
