@@ -239,6 +239,8 @@ def test_tasks_of_workers_that_were_killed_do_not_pile_up_in_the_broker(sensor):
             end(worker, signal.SIGKILL)
             # The one that it had begun, for ever.
             assert broker.hlen("unacked") >= times
+        # The next one finds something to do, too.
+        wait_until(lambda: broker.llen("celery") > 0, what="a task that waits")
         end(beat)
         young = broker.zrange("unacked_index", 2, -1)
         # As if the first two had been taken two hours ago.
