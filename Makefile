@@ -6,7 +6,7 @@ export VENV
 # As it was typed: neither make nor the shell may look into a file's name.
 export SOUND_GIVEN := $(value SOUND)
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench e2e vm powercut kills soak test-oldest soak-capture clean
+.PHONY: help run test check format bench e2e vm slow powercut kills soak test-oldest soak-capture clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -40,6 +40,10 @@ e2e: ## whole sensors under a real systemd, in containers: sound, reboot, faults
 vm: ## whole sensors in virtual machines: unplugging, power cuts, disks, memory, clock (about 15 minutes)
 	@scripts/set-up.sh vm
 	$(BIN)/python -m pytest -m "vm and not slow" tests/e2e $(PYTEST_ARGS)
+
+slow: ## the tests that take too long for make test (an hour or two)
+	@scripts/set-up.sh test
+	$(BIN)/python -m pytest -m "slow and not vm" $(PYTEST_ARGS)
 
 powercut: ## CYCLES=100 power cuts on a disk that loses what was not flushed; goes on where it was stopped
 	@scripts/set-up.sh vm
