@@ -9,7 +9,7 @@ export SOUND_GIVEN := $(value SOUND)
 .PHONY: help run test check format bench e2e vm slow powercut kills soak test-oldest soak-capture clean
 
 help: ## list what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
 
 run: ## run a sensor here: SOUND=<file or folder> takes the place of the microphone
 	@scripts/set-up.sh run
@@ -41,7 +41,7 @@ vm: ## whole sensors in virtual machines: unplugging, power cuts, disks, memory,
 	@scripts/set-up.sh vm
 	$(BIN)/python -m pytest -m "vm and not slow" tests/e2e $(PYTEST_ARGS)
 
-slow: ## the tests that take too long for make test (an hour or two)
+slow: ## the tests that take too long for make test
 	@scripts/set-up.sh test
 	$(BIN)/python -m pytest -m "slow and not vm" $(PYTEST_ARGS)
 
