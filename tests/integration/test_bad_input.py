@@ -25,6 +25,7 @@ import pytest
 
 from acoupi.cli import main
 from acoupi.system import CeleryConfig, Settings, setup_program
+from acoupi.testing import wait_until
 
 ACTIVITY = "acoupi.programs.activity"
 PREFIX = "bad_input_program_"
@@ -1014,7 +1015,11 @@ def test_a_socket_that_another_server_has_is_left_to_it(place, set_up, capfd):
 
 
 def test_a_program_that_hangs_at_import_can_be_interrupted(place):
-    module = place.program("hangs", "import time\ntime.sleep(60)")
+    begun = place.tmp / "begun"
+    module = place.program(
+        "hangs",
+        f"import pathlib, time\npathlib.Path({str(begun)!r}).touch()\ntime.sleep(600)",
+    )
     with subprocess.Popen(
         [
             *(sys.executable, "-m", "acoupi.cli"),
@@ -1024,10 +1029,9 @@ def test_a_program_that_hangs_at_import_can_be_interrupted(place):
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(2)
+        wait_until(begun.exists, 60, "the import")
         process.send_signal(2)
-        _, message = process.communicate(timeout=20)
+        _, message = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in message
     assert not place.home.exists()

@@ -68,9 +68,10 @@ def sensor(tmp_path_factory):
         "acoupi.programs.default",
         {
             "microphone": {"source": "signal"},
+            # Long, so that few of them wait where nobody takes them for a while.
             "recording": {
-                "duration": 1,
-                "interval": 1,
+                "duration": 5,
+                "interval": 5,
                 "schedule_start": "00:00",
                 "schedule_end": "00:00",
             },
@@ -83,9 +84,7 @@ def sensor(tmp_path_factory):
     )
     running.call(running.settings.start_script)
     try:
-        wait_until(
-            lambda: running.report().get("last_recording_on"), what="a recording"
-        )
+        wait_until(lambda: running.report().get("last_recording_on"), 60, "a recording")
         yield running
     finally:
         running.call(running.settings.stop_script)

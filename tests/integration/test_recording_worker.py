@@ -144,7 +144,8 @@ def test_a_crash_of_the_audio_library_is_told(tmp_path, redis_server: RedisServe
         timeout=60,
         check=False,
     )
-    assert done.returncode == -signal.SIGABRT, done.stderr
+    # Telling of the other threads, which run on, may end it, too.
+    assert done.returncode in {-signal.SIGABRT, -signal.SIGSEGV}, done.stderr
     assert "Fatal Python error: Aborted" in done.stderr
     assert "sounddevice.py" in done.stderr
 
