@@ -162,6 +162,7 @@ def a_crash_tells_no_secret_and_leaves_no_core(sensor):
 
 def fits_into_a_bundle(sensor):
     machine = sensor.machine
+    eventually("a stored recording", lambda: sensor.count("recording"))
     made = json.loads(
         sensor.acoupi("support-bundle", "--json", "--output", "/run/bundle.tar.gz")
     )
