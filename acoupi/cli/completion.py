@@ -35,6 +35,6 @@ def completion(context: click.Context, shell: str | None) -> None:
         )
     root = context.find_root().command
     # The source of bash's script asks the bash on PATH for its version, which is
-    # of no use to a script that is stored. click does not declare the method.
-    kind._check_version = staticmethod(lambda: None)  # type: ignore[attr-defined]
+    # of no use to a script that is stored.
+    kind._check_version = staticmethod(lambda: None)  # type: ignore[attr-defined] # of click, not declared
     click.echo(kind(root, {}, "acoupi", "_ACOUPI_COMPLETE").source())

@@ -129,7 +129,7 @@ def _leave_to_the_recorder(settings: Settings, program: Any) -> None:
     heard = report.get("current") and report.get("capturing")
     if heard and isinstance(recorder, MicrophoneRecorder):
         # It cannot be, and need not: it is heard.
-        recorder.source.check = lambda: None  # type: ignore[method-assign]
+        recorder.source.check = lambda: None  # type: ignore[method-assign] # only here
 
 
 def _attempt(name: str, action: Callable[[], Any]) -> tuple[Check, Any]:
@@ -137,8 +137,8 @@ def _attempt(name: str, action: Callable[[], Any]) -> tuple[Check, Any]:
         result = action()
     except AcoupiError as error:
         return Check(name, "failed", str(error)), None
-    # Programs are other people's code: whatever it raises is the finding.
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - see above
+    # Whatever it raises is the finding.
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - programs are others' code
         return Check(name, "failed", f"{type(error).__name__}: {error}"), None
     return Check(name, "ok", result if isinstance(result, str) else ""), result
 

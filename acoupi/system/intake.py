@@ -47,8 +47,8 @@ def drop_what_is_not_understood(consumer: Any) -> None:
                 handle(message)
             except lost_connection:
                 raise
-            # Whatever somebody put into the queue: recording goes on.
-            except Exception as error:  # noqa: BLE001 - see above
+            # Recording goes on.
+            except Exception as error:  # noqa: BLE001 - whatever was put into the queue
                 logger.error(  # noqa: TRY400 - where in Celery it failed says nothing
                     "A message in the queue is dropped, it is not a task's: %s: %s",
                     type(error).__name__,

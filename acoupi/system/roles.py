@@ -120,8 +120,7 @@ def find_worker(app: Celery, name: str) -> AcoupiWorker:
     """
     from acoupi.errors import ConfigurationError
 
-    # Set by acoupi.system.bootsteps.install.
-    # Set by get_celery_app.
+    # An attribute of ours, which Celery does not declare: set by get_celery_app.
     program: AcoupiProgram[Any] = app.acoupi_program  # type: ignore[attr-defined]
     workers = program.get_worker_config().workers
     for worker in workers:

@@ -136,7 +136,7 @@ class MonotonicScheduler(Scheduler):
                 return
             self.apply_async(entry, producer=self.producer, advance=False)
         # The next tick says the same again, so nothing is lost with this one.
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001 - any transport's errors
             logger.warning("Could not queue %s: %s", entry.name, error)
             self._reset_producer()
 

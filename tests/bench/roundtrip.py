@@ -7,6 +7,7 @@ Limit beside it: the same way without a queue, a datagram to another process and
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import socket
@@ -98,7 +99,7 @@ def main() -> None:
             wait_until(Path(other).exists, what="the echo")
             own = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             with own:
-                ask = lambda: own.sendto(b"ping", other)  # noqa: E731
+                ask = functools.partial(own.sendto, b"ping", other)
                 report("limit, a datagram there and back", measure(ask, server, times))
         finally:
             for process in (worker, echo):

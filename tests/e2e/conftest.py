@@ -17,11 +17,11 @@ for directory in (HERE, SCENARIOS):
         sys.path.insert(0, str(directory))
 
 import disk_image  # noqa: E402 - found through the paths above
-import layers  # noqa: E402
-import machine  # noqa: E402
-import sound  # noqa: E402
-import virtual_machine  # noqa: E402
-from installation import install_sensor  # noqa: E402
+import layers  # noqa: E402 - as the first
+import machine  # noqa: E402 - as the first
+import sound  # noqa: E402 - as the first
+import virtual_machine  # noqa: E402 - as the first
+from installation import install_sensor  # noqa: E402 - as the first
 
 MACHINE = pytest.StashKey[machine.NspawnMachine]()
 

@@ -22,7 +22,7 @@ SCENARIOS = HERE.parent / "nixos" / "scenarios"
 sys.path[:0] = [str(HERE), str(SCENARIOS)]
 
 import layers  # noqa: E402 - the scenarios are found through the paths above
-import machine  # noqa: E402
+import machine  # noqa: E402 - as the first
 
 Entry = dict[str, Any]
 

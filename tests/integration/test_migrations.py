@@ -9,8 +9,8 @@ import resource
 import shutil
 import signal
 import sqlite3
-from collections import namedtuple
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from interruptions import kill_everywhere
@@ -221,8 +221,8 @@ def test_a_disk_without_room_for_a_backup_does_not_stop_the_sensor(
 ):
     write_former(path, 1)
     before = content(path)
-    usage = namedtuple("usage", "total used free")  # noqa: PYI024
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**9, 10**9, 10**6))
+    full = SimpleNamespace(total=10**9, used=10**9, free=10**6)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
     with caplog.at_level(logging.ERROR):
         migrated(path, before)
     assert "migrated without a backup" in caplog.text

@@ -133,6 +133,7 @@ class Connection:
         with contextlib.suppress(OSError):
             if self._socket is not None:
                 self._socket.shutdown(socket.SHUT_RDWR)
+        # Whatever it says of it: it is being given up.
         with contextlib.suppress(Exception):
             client.loop_stop()
         if self._socket is not None:

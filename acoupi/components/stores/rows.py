@@ -53,7 +53,7 @@ class Selection(NamedTuple):
         """
         listed = json.dumps([str(value) for value in values])
         return cls(
-            f"recording.{column} IN (SELECT value FROM json_each(?))",  # noqa: S608  see above
+            f"recording.{column} IN (SELECT value FROM json_each(?))",  # noqa: S608 - a name of ours
             (listed,),
         )
 

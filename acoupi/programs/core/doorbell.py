@@ -79,8 +79,8 @@ class Doorbell:
                 return False
         try:
             task.apply_async(arguments, retry=True, retry_policy=RETRY_POLICY)
-        # Any transport's errors end here: the store holds what the ring was about.
-        except Exception as error:  # noqa: BLE001
+        # The store holds what the ring was about.
+        except Exception as error:  # noqa: BLE001 - any transport's errors
             self._note_failure(task.name, error)
             return False
         self._note_success()
@@ -131,8 +131,8 @@ class Doorbell:
                 connection.ensure_connection(max_retries=1, interval_start=0)
                 channel: Any = connection.default_channel
                 return sum(_waiting(connection, channel, queue) for queue in queues)
-        # Any transport's errors end here: not knowing is an answer.
-        except Exception as error:  # noqa: BLE001
+        # Not knowing is an answer.
+        except Exception as error:  # noqa: BLE001 - any transport's errors
             self._logger.debug("Could not count waiting tasks: %s", error)
             return None
 

@@ -115,8 +115,8 @@ class _Run(threading.Thread):
         try:
             for finding in self._probe(self._sensor):
                 self._found.append(finding)
-        # A probe meets whatever is broken; its own failure must not hide the rest.
-        except Exception as error:  # noqa: BLE001
+        # Its own failure must not hide the rest.
+        except Exception as error:  # noqa: BLE001 - a probe meets whatever is broken
             self._found.append(
                 warning(
                     "probe-failed",

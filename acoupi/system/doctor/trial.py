@@ -259,8 +259,8 @@ def _try_schedule(
             "correct it with `acoupi config set KEY VALUE` or `acoupi config edit`",
         )
         return
-    # A program whose conditions need its set-up tells nothing here.
-    except Exception:  # noqa: BLE001
+    # Conditions that need the program's set-up tell nothing here.
+    except Exception:  # noqa: BLE001 - programs are others' code
         return
     finally:
         logging.disable(logging.NOTSET)

@@ -93,8 +93,8 @@ def write_support_bundle(settings: Settings, path: Path | None = None) -> Suppor
     for name, observe in _parts(settings, known_schema=named is not None):
         try:
             text = observe()
-        # Half of the bundle is better than none, above all for a sensor that is ill.
-        except Exception as error:  # noqa: BLE001 - see above
+        # Above all a sensor that is ill wants a bundle.
+        except Exception as error:  # noqa: BLE001 - half of it is better than none
             text = f"[cannot be had: {type(error).__name__}: {error}]\n"
         archive.add(name, text)
     archive.add("README.txt", _about(settings, folder, archive.names, by_schema=named))
