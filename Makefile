@@ -33,11 +33,11 @@ bench: ## print the figures of the documentation, each beside its limit
 	@scripts/set-up.sh test
 	@for bench in $$(grep -l __main__ tests/bench/*.py); do echo; echo "## $$bench"; $(BIN)/python $$bench || exit 1; done
 
-e2e: ## whole sensors under a real systemd, in containers: sound, reboot, faults (about 5 minutes)
+e2e: ## whole sensors under a real systemd, in containers: sound, reboot, faults (about 14 minutes)
 	@scripts/set-up.sh test
 	$(BIN)/python -m pytest -m "not slow and not vm" tests/e2e $(PYTEST_ARGS)
 
-vm: ## whole sensors in virtual machines: unplugging, power cuts, disks, memory, clock (about 15 minutes)
+vm: ## whole sensors in virtual machines: unplugging, power cuts, disks, memory, clock (about 20 minutes)
 	@scripts/set-up.sh vm
 	$(BIN)/python -m pytest -m "vm and not slow" tests/e2e $(PYTEST_ARGS)
 

@@ -22,7 +22,7 @@ from agent import AGENT
 PACKAGES = (
     *layers.PACKAGES,
     *("udev", "kmod", "alsa-utils", "e2fsprogs", "dmsetup", "busybox-static"),
-    *("nftables", "psmisc"),
+    *("fdisk", "nftables", "psmisc"),
 )
 
 MODULES = (
@@ -72,10 +72,9 @@ mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
 while read -r module; do insmod "/lib/$module"; done </modules
 tries=0
 while [ ! -b /dev/vda ] && [ $tries -lt 200 ]; do sleep 0.05; tries=$((tries + 1)); done
-e2fsck=
-mount -t ext4 -o rw,noatime /dev/vda /root || { echo "cannot mount root"; poweroff -f; }
-umount /proc /sys; mount --move /dev /root/dev
-exec switch_root /root /sbin/init
+mount -t ext4 -o rw,noatime /dev/vda /system || { echo "no root"; poweroff -f; }
+umount /proc /sys; mount --move /dev /system/dev
+exec switch_root /system /sbin/init
 """
 
 SOUND_CARD_UNIT = """\
@@ -247,7 +246,7 @@ def _build_hardware(target: Path) -> None:
             path.unlink()
     layers.run(["chroot", str(target), "/sbin/depmod", modules.name])
     entries: list[tuple[str, int, bytes]] = [
-        (name, 0o40755, b"") for name in ("bin", "lib", "dev", "proc", "sys", "root")
+        (name, 0o40755, b"") for name in ("bin", "lib", "dev", "proc", "sys", "system")
     ]
     entries.append(("init", 0o100755, INIT.encode()))
     entries.append(("bin/busybox", 0o100755, (target / "bin/busybox").read_bytes()))
