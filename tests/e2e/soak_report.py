@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from trend import DAY, Trend, fit
 
-WARM_UP = 3 * 3600.0
-"""Seconds that services are given to have everything loaded that they ever load, and
+WARM_UP = 6000
+"""Recordings that services are given to have everything loaded that they ever load, and
 every table as large as it gets: Python's of interned strings grows once, by 0.9 MB,
-after 1,700 to 2,700 recordings. Of a shorter run the second half is looked at, which
+after 1,700 to 4,000 recordings. Of a shorter run the second half is looked at, which
 cannot show for certain that something grows for ever."""
+
+DAILY = 8640
+"""Recordings in a day, one in ten seconds as programs have it by default."""
 
 LIMIT = 1.0
 """MB a day that the memory of a service may grow."""
@@ -32,7 +36,7 @@ def write(path: Path, entries: list[Entry]) -> bool:
     for program in sorted({entry["program"] for entry in entries}):
         mine = [entry for entry in entries if entry["program"] == program]
         part, warm = _longest_part(mine)
-        told, worse = _services(part, warm=warm)
+        told, worse = _services(part, warm=warm, days=_days_of_work(mine))
         grew = grew or worse
         hours = (mine[-1]["elapsed"] - mine[0]["elapsed"]) / 3600
         lines += [
@@ -61,18 +65,30 @@ def _longest_part(entries: list[Entry]) -> tuple[list[Entry], bool]:
     for entry in entries:
         parts.setdefault(entry["part"], []).append(entry)
     begun, longest = max(parts.items(), key=lambda it: len(it[1]))
-    warm_up = min(WARM_UP, (longest[-1]["elapsed"] - begun) / 2)
-    later = [entry for entry in longest if entry["elapsed"] - begun >= warm_up]
-    return later, warm_up >= WARM_UP
+    half = (longest[-1]["elapsed"] - begun) / 2
+    days = _days_of_work(longest)
+    warm_up = WARM_UP / DAILY / days * DAY if days else math.inf
+    later = [it for it in longest if it["elapsed"] - begun >= min(warm_up, half)]
+    return later, warm_up <= half
 
 
-def _services(part: list[Entry], *, warm: bool) -> tuple[list[str], bool]:
+def _days_of_work(entries: list[Entry]) -> float:
+    """Return how many days of a sensor by default each day held; 0: not known yet."""
+    told = [it for it in entries if "outside" in it]
+    first, last = told[0], told[-1]
+    made = last["outside"]["recordings"] - first["outside"]["recordings"]
+    seconds = last["elapsed"] - first["elapsed"]
+    return made / seconds * DAY / DAILY if seconds else 0.0
+
+
+def _services(part: list[Entry], *, warm: bool, days: float) -> tuple[list[str], bool]:
     lines = [
         (
             "| service | processes | RSS MB | PSS MB | RSS MB/day | private MB/day "
-            "| open files | threads | below 1 MB/day |"
+            f"| the same for {DAILY:,} recordings | open files | threads "
+            "| below 1 MB/day |"
         ),
-        "|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     grew = False
     for name in sorted({name for entry in part for name in entry["services"]}):
@@ -91,7 +107,8 @@ def _services(part: list[Entry], *, warm: bool) -> tuple[list[str], bool]:
         lines.append(
             f"| {name} | {len(set(pids))} | {last['rss'] / 1e6:.1f} "
             f"| {last['pss'] / 1e6:.1f} | {_slope(slopes['rss'])} "
-            f"| {_slope(slopes['private'])} | {_range(h['fds'] for _, h in mine)} "
+            f"| {_slope(slopes['private'])} | {_slope(slopes['private'], days)} "
+            f"| {_range(h['fds'] for _, h in mine)} "
             f"| {_range(h['threads'] for _, h in mine)} | {verdict} |"
         )
     return lines, grew
@@ -107,8 +124,10 @@ def _verdict(trend: Trend | None, *, warm: bool) -> str:
     return "NO" if trend.per_day - 2 * trend.error > LIMIT else "not certain yet"
 
 
-def _slope(trend: Trend | None) -> str:
-    return "?" if trend is None else f"{trend.per_day:+.2f} ± {2 * trend.error:.2f}"
+def _slope(trend: Trend | None, days: float = 1.0) -> str:
+    if trend is None or not days:
+        return "?"
+    return f"{trend.per_day / days:+.2f} ± {2 * trend.error / days:.2f}"
 
 
 def _range(values: Iterable[int]) -> str:

@@ -25,6 +25,7 @@ def measurements(hours, private):
                 }
             },
             "sizes": {},
+            "outside": {"recordings": minute * 10, "log_bytes": 0},
         }
         for minute in range(round(hours * 60))
     ]
@@ -35,8 +36,8 @@ def measurements(hours, private):
     [
         # A leak, even if slow.
         (24, lambda hour: 50 + 2 * hour / 24, "NO"),
-        # A table that grew once, during the first hours.
-        (24, lambda hour: 50 + (hour > 1.5), "yes"),
+        # A table that grew once, during the first 6,000 recordings.
+        (24, lambda hour: 50 + (hour > 6), "yes"),
         # The same in a run that is too short to tell it from a leak.
         (2, lambda hour: 50 + (hour > 1.5), "not warm yet"),
         (2, lambda _hour: 50, "yes"),
@@ -50,3 +51,17 @@ def test_what_grows_for_ever_is_told_from_what_grows_once(
     (row,) = [it for it in report.read_text().splitlines() if "| worker |" in it]
     assert row.endswith(f"| {verdict} |")
     assert grew == (verdict == "NO")
+
+
+def test_growth_is_also_told_for_the_recordings_of_a_day_by_default(tmp_path):
+    report = tmp_path / "report.md"
+    # Ten recordings a minute: 14,400 a day, for 8,640 by default.
+    soak_report.write(report, measurements(24, lambda hour: 50 + 0.5 * hour / 24))
+    (row,) = [it for it in report.read_text().splitlines() if "| worker |" in it]
+    assert "| +0.50 ± 0.00 | +0.30 ± 0.00 |" in row
+
+
+def test_a_run_that_has_just_begun_has_a_report(tmp_path):
+    report = tmp_path / "report.md"
+    assert not soak_report.write(report, measurements(1 / 60, lambda _hour: 50))
+    assert "| too short |" in report.read_text()
