@@ -43,13 +43,51 @@ class MachineError(Exception):
 
 
 class Machine(abc.ABC):
-    """A machine with systemd that runs commands as root."""
+    """A machine with systemd that runs commands as root.
 
-    name: str
+    Parameters
+    ----------
+    name : str
+        Shown in messages.
+    directory : Path
+        Where what it writes is kept.
+    """
+
+    boots = 0
+    """How often any machine of the kind was booted."""
+    retries = 0
+    """How often a boot had to be tried again."""
+
+    def __init__(self, name: str, directory: Path) -> None:
+        self.name = name
+        self._directory = directory
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def console(self) -> str:
+        """What was printed on the console since the last boot."""
+        try:
+            return (self._directory / "console").read_text(errors="replace")
+        except OSError:
+            return ""
+
+    def start(self) -> None:
+        """Boot, and return when commands can be run.
+
+        A boot that hangs is tried once more, which is counted.
+        """
+        if self._process is not None:
+            return
+        try:
+            self.boot()
+        except (MachineError, NamespaceError):
+            type(self).retries += 1
+            self.crash()
+            self.boot()
 
     @abc.abstractmethod
-    def start(self) -> None:
-        """Boot, and return when commands can be run."""
+    def boot(self) -> None:
+        """Boot once, without another try; who does it counts it in `boots`."""
 
     @abc.abstractmethod
     def crash(self) -> None:
@@ -74,6 +112,11 @@ class Machine(abc.ABC):
     @abc.abstractmethod
     def copy_from_host(self, source: str, target: str) -> None:
         """Copy a file or directory into the machine."""
+
+    def discard(self) -> None:
+        """Crash, and forget what the machine wrote."""
+        self.crash()
+        shutil.rmtree(self._directory, ignore_errors=True)
 
     def reboot(self) -> None:
         """Shut down in order and boot."""
@@ -157,11 +200,6 @@ class NspawnMachine(Machine):
         Directories of this machine that it has, by where it has them.
     """
 
-    boots = 0
-    """How often any machine was booted."""
-    retries = 0
-    """How often a boot had to be tried again."""
-
     def __init__(
         self,
         name: str,
@@ -169,43 +207,22 @@ class NspawnMachine(Machine):
         directory: Path | None = None,
         binds: Mapping[str, Path] | None = None,
     ) -> None:
-        self.name = name
+        super().__init__(name, directory or scratch_directory(f"e2e-{name}-"))
         self._binds = dict(binds or {})
         self._layers = list(layers)
-        self._directory = directory or scratch_directory(f"e2e-{name}-")
         self._upper = self._directory / "upper"
         if not self._upper.exists():
             (self._upper / "etc").mkdir(parents=True)
             (self._upper / "etc/machine-id").write_text(f"{uuid.uuid4().hex}\n")
             _write_start(self._upper / "usr/sbin/start")
         self._groups: Path | None = None
-        self._process: subprocess.Popen[bytes] | None = None
         self._first: int | None = None
-
-    @property
-    def console(self) -> str:
-        """What was printed on the console since the last boot."""
-        try:
-            return (self._directory / "console").read_text(errors="replace")
-        except OSError:
-            return ""
 
     def write(self, path: str, text: str) -> None:
         """Write a file before the first boot."""
         file = self._upper / path.lstrip("/")
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
-
-    def start(self) -> None:
-        """Boot; a boot that hangs is tried once more, which is counted."""
-        if self._process is not None:
-            return
-        try:
-            self.boot()
-        except (MachineError, NamespaceError):
-            type(self).retries += 1
-            self.crash()
-            self.boot()
 
     def boot(self) -> None:
         """Boot once, without another try."""
@@ -361,11 +378,6 @@ exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin TERM=dumb \\
             self._process.kill()
         self._process.wait()
         self._ended()
-
-    def discard(self) -> None:
-        """Crash, and forget what the machine wrote."""
-        self.crash()
-        shutil.rmtree(self._directory, ignore_errors=True)
 
     def _ended(self) -> None:
         self._process = self._first = None

@@ -65,11 +65,6 @@ class VirtualMachine(Machine):
         More options of QEMU's.
     """
 
-    boots = 0
-    """How often any virtual machine was booted."""
-    retries = 0
-    """How often a boot had to be tried again."""
-
     def __init__(
         self,
         name: str,
@@ -80,41 +75,20 @@ class VirtualMachine(Machine):
         network: bool = False,
         extra: Sequence[str] = (),
     ) -> None:
-        self.name = name
+        super().__init__(name, scratch_directory(f"vm-{name}-"))
         self.disk = disk
         self._boot_files = boot
         self._memory = memory
         self._network = network
         self._extra = list(extra)
-        self._directory = scratch_directory(f"vm-{name}-")
         self._root = self._directory / "root.qcow2"
         self._monitor_path = self._directory / "monitor"
-        self._process: subprocess.Popen[bytes] | None = None
         self._agent: AgentConnection | None = None
-
-    @property
-    def console(self) -> str:
-        """What was printed on the console since the last boot."""
-        try:
-            return (self._directory / "console").read_text(errors="replace")
-        except OSError:
-            return ""
 
     @property
     def told(self) -> Path:
         """What programs wrote to the port ``org.acoupi.told`` since the last boot."""
         return self._directory / "told"
-
-    def start(self) -> None:
-        """Boot; a boot that hangs is tried once more, which is counted."""
-        if self._process is not None:
-            return
-        try:
-            self.boot()
-        except MachineError:
-            type(self).retries += 1
-            self.crash()
-            self.boot()
 
     def boot(self, *, settled: bool = True) -> None:
         """Boot once, without another try.
@@ -307,11 +281,6 @@ class VirtualMachine(Machine):
         if process is not None:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
-
-    def discard(self) -> None:
-        """Crash, and forget what the machine wrote."""
-        self.crash()
-        shutil.rmtree(self._directory, ignore_errors=True)
 
     def _ended(self) -> None:
         self._process = None
