@@ -6,7 +6,6 @@ lost as on a card. The kernel is this machine's and goes on; a boot takes a seco
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import shutil
 import socket
@@ -22,12 +21,14 @@ from loop_disk import LoopDisk
 from machine import MachineError, NspawnMachine
 from namespaces import NamespaceError
 from power_rig import HOME, PowerRig
+from receivers import Receiver, pump
 from witness import UNIT, WITNESS
 
 PORT = 8080
+"""Of the first server, as the machine sees it; the next has the next."""
 
-RELAY = f"""\
-import socket, threading
+RELAY = """\
+import glob, socket, threading
 def pump(source, target):
     try:
         while data := source.recv(65536):
@@ -39,22 +40,26 @@ def pump(source, target):
             end.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass
-listener = socket.create_server(("127.0.0.1", {PORT}))
-while True:
-    near, _ = listener.accept()
-    far = socket.socket(socket.AF_UNIX)
-    try:
-        far.connect("/opt/rig/sink")
-    except OSError:
-        near.close()
-        continue
-    threading.Thread(target=pump, args=(near, far), daemon=True).start()
-    threading.Thread(target=pump, args=(far, near), daemon=True).start()
+def serve(port):
+    listener = socket.create_server(("127.0.0.1", port))
+    while True:
+        near, _ = listener.accept()
+        far = socket.socket(socket.AF_UNIX)
+        try:
+            far.connect("/opt/rig/%d" % port)
+        except OSError:
+            near.close()
+            continue
+        threading.Thread(target=pump, args=(near, far), daemon=True).start()
+        threading.Thread(target=pump, args=(far, near), daemon=True).start()
+for path in glob.glob("/opt/rig/[0-9]*"):
+    port = int(path.rpartition("/")[2])
+    threading.Thread(target=serve, args=(port,)).start()
 """
 
 RELAY_UNIT = """\
 [Unit]
-Description=The way to the server of the tests
+Description=The way to the servers of the tests
 [Service]
 ExecStart=/usr/bin/python3 -I /opt/relay
 Restart=always
@@ -103,7 +108,7 @@ class ContainerRig(PowerRig):
     ----------
     layers : sequence of Path
         What it boots from.
-    waiting_on_disk : bool
+    waiting_on_disk, receivers
         As of `PowerRig`.
     owned : Path, optional
         A directory to delete at the end.
@@ -123,10 +128,11 @@ class ContainerRig(PowerRig):
         layers: Sequence[Path],
         *,
         waiting_on_disk: bool = False,
+        receivers: Sequence[str] = ("http",),
         owned: Path | None = None,
         careless: bool = False,
     ) -> None:
-        super().__init__(waiting_on_disk=waiting_on_disk)
+        super().__init__(waiting_on_disk=waiting_on_disk, receivers=receivers)
         self._owned = owned
         self._careless = careless
         _leave_mounts_to_ourselves()
@@ -140,12 +146,11 @@ class ContainerRig(PowerRig):
             layers,
             binds={HOME: self.loop.mounted, "/opt/rig": self._shared},
         )
-        self._relay: socket.socket | None = None
+        self._relays: list[socket.socket] = []
 
-    @property
-    def address(self) -> str:
-        """Where the machine reaches the server."""
-        return f"http://127.0.0.1:{PORT}/messages"
+    def address(self, receiver: Receiver) -> tuple[str, int]:
+        """Return the host and port at which the machine reaches a server."""
+        return "127.0.0.1", PORT + self.receivers.index(receiver)
 
     @property
     def told_path(self) -> Path:
@@ -155,10 +160,14 @@ class ContainerRig(PowerRig):
     def prepare(self, sound: Path) -> None:
         """Boot for the first time, with the witness and with what plays a sound."""
         shutil.copy(sound, self._shared / "sound.wav")
-        self._relay = socket.socket(socket.AF_UNIX)
-        self._relay.bind(str(self._shared / "sink"))
-        self._relay.listen(16)
-        threading.Thread(target=self._pass_on, daemon=True, name="relay").start()
+        for receiver in self.receivers:
+            relay = socket.socket(socket.AF_UNIX)
+            relay.bind(str(self._shared / str(self.address(receiver)[1])))
+            relay.listen(16)
+            self._relays.append(relay)
+            threading.Thread(
+                target=_pass_on, args=(relay, receiver), daemon=True, name="relay"
+            ).start()
         self.container.write("/opt/witness", WITNESS)
         self.container.write("/opt/relay", RELAY)
         for name, text in (
@@ -214,43 +223,34 @@ class ContainerRig(PowerRig):
         self.disk.machine_is_dead()
         self.container.discard()
         self.loop.power_off()
-        if self._relay is not None:
-            self._relay.close()
+        for relay in self._relays:
+            relay.close()
         if self._owned is not None:
             shutil.rmtree(self._owned, ignore_errors=True)
 
-    def _pass_on(self) -> None:
-        assert self._relay is not None
-        while True:
-            try:
-                near, _ = self._relay.accept()
-            except OSError:
-                # At the end.
-                return
-            try:
-                far = socket.create_connection(("127.0.0.1", self.sink.port), 5)
-            except OSError:
-                near.close()
-                continue
-            far.settimeout(None)
-            threading.Thread(target=_connect, args=(near, far), daemon=True).start()
+
+def _pass_on(relay: socket.socket, receiver: Receiver) -> None:
+    while True:
+        try:
+            near, _ = relay.accept()
+        except OSError:
+            # At the end.
+            return
+        try:
+            far = socket.create_connection(("127.0.0.1", receiver.port), 5)
+        except OSError:
+            near.close()
+            continue
+        far.settimeout(None)
+        threading.Thread(target=_connect, args=(near, far), daemon=True).start()
 
 
 def _connect(near: socket.socket, far: socket.socket) -> None:
     with near, far:
-        back = threading.Thread(target=_pump, args=(far, near), daemon=True)
+        back = threading.Thread(target=pump, args=(far, near), daemon=True)
         back.start()
-        _pump(near, far)
+        pump(near, far)
         back.join()
-
-
-def _pump(source: socket.socket, target: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while data := source.recv(1 << 16):
-            target.sendall(data)
-    for end in (source, target):
-        with contextlib.suppress(OSError):
-            end.shutdown(socket.SHUT_RDWR)
 
 
 _apart = False

@@ -15,8 +15,6 @@ from machine import MachineError
 from power_rig import HOME, PowerRig, Watch
 from volatile_disk import Request
 
-from acoupi.testing.http import ReceivedRequest
-
 PATIENCE = 45.0
 """Seconds until the power goes although the moment did not come."""
 
@@ -72,20 +70,20 @@ def while_waiting(rig: PowerRig, draw: random.Random) -> bool:
 
 def while_sending(rig: PowerRig, draw: random.Random) -> bool:
     """Cut when a message has arrived, before or after its answer is on its way."""
+    receiver = draw.choice(rig.receivers)
     left = draw.randint(1, 3)
     answered = draw.random() < 0.5
     moment = draw.uniform(0.0, 0.15)
 
-    def judge(_: ReceivedRequest) -> int:
+    def answer() -> None:
         nonlocal left
         left -= 1
         if left == 0 and answered:
             threading.Timer(moment, rig.cut_now).start()
         elif left == 0:
             rig.cut_now()
-        return 200
 
-    rig.sink.judge = judge
+    receiver.when_answered = answer
     return rig.strike(None, PATIENCE)
 
 

@@ -58,7 +58,12 @@ def report(entries: list[Entry]) -> tuple[list[str], int]:
             f"{sum(it <= 60 for it in firsts)} of {len(firsts)} (other work ran beside "
             f"it: load up to {max(it['load'][0] for it in came):.0f})."
         )
-    lines += [f"At rest after a batch: {it['states']}, {it['losses']}" for it in ends]
+    for it in ends:
+        lines.append(f"At rest after a batch: {it['states']}, {it['losses']}; messages")
+        lines += [
+            f"to {name}: {messages}, of which repeated {times - messages} times"
+            for name, (messages, times) in it["arrived"].items()
+        ]
     retries = sum(it["retries"] for it in ends)
     lines.append(f"Boots that were tried again: {retries}.")
     lines += ["", f"Broken promises: {len(wrong)}"]

@@ -11,19 +11,18 @@ import tempfile
 import threading
 import time
 import wave
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 from aftermath import Aftermath, inspect
 from installation import ACTIVITY, config_of, install_sensor
 from machine import Machine, MachineError, scratch_directory
+from receivers import RECEIVERS, Arrival, Receiver
 from sensor import Sensor, eventually
 from sound import write_chirps
 from volatile_disk import Loss, Request, VolatileDisk
 from witness import Testimony
-
-from acoupi.testing.http import HTTPSink, ReceivedRequest
 
 HOME = "/var/lib/acoupi"
 SIZE = "400M"
@@ -39,12 +38,14 @@ Watch = Callable[[Request], bool]
 
 
 class PowerRig(abc.ABC):
-    """A sensor, its disk, and the server that it sends its messages to.
+    """A sensor, its disk, and the servers that it sends its messages to.
 
     Parameters
     ----------
     waiting_on_disk : bool
         Whether recordings wait on the disk for their decision, not in memory.
+    receivers : sequence of str
+        Kinds of the servers (`RECEIVERS`); each gets every message.
     """
 
     kind: str
@@ -61,12 +62,14 @@ class PowerRig(abc.ABC):
     machine: Machine
     disk: VolatileDisk
 
-    def __init__(self, *, waiting_on_disk: bool = False) -> None:
+    def __init__(
+        self, *, waiting_on_disk: bool = False, receivers: Sequence[str] = ("http",)
+    ) -> None:
         self.waiting_on_disk = waiting_on_disk
         self.told = Testimony()
-        self.sink = HTTPSink()
         self.cut_off = threading.Event()
         self.directory = scratch_directory("power-")
+        self.receivers = [RECEIVERS[it](self.directory / it) for it in receivers]
         self.sensor: Sensor | None = None
         self.newest = 0
         """The highest number of a recording before the last boot."""
@@ -74,18 +77,19 @@ class PowerRig(abc.ABC):
         """When that boot began, on the clock that recordings are dated by."""
 
     def __enter__(self) -> Self:
-        self.sink.start()
+        for receiver in self.receivers:
+            receiver.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.discard()
-        self.sink.stop()
+        for receiver in self.receivers:
+            receiver.stop()
         subprocess.run(["rm", "-rf", str(self.directory)], check=False)
 
-    @property
     @abc.abstractmethod
-    def address(self) -> str:
-        """Where the machine reaches the server."""
+    def address(self, receiver: Receiver) -> tuple[str, int]:
+        """Return the host and port at which the machine reaches a server."""
 
     @property
     @abc.abstractmethod
@@ -124,7 +128,9 @@ class PowerRig(abc.ABC):
         config["retention"] = {"min_free_space": 20}
         config["messaging"]["message_send_interval"] = self.interval
         del config["messaging"]["mqtt"]
-        config["messaging"]["http"] = {"base_url": self.address, "timeout": 20}
+        for receiver in self.receivers:
+            settings = receiver.settings(*self.address(receiver))
+            config["messaging"][receiver.destination] = settings
         if self.waiting_on_disk:
             config["paths"] = {"tmp_audio": f"{HOME}/waiting"}
         return config
@@ -162,7 +168,9 @@ class PowerRig(abc.ABC):
         seen = Testimony()
         seen.take(self.told_path)
         kept = sum(state == "kept" for state, _ in seen.recordings.values())
-        return kept >= 2 and "sent" in seen.messages.values()
+        sent = {key for key, state in seen.messages.items() if state == "sent"}
+        told = {key.split()[1] for key in sent}
+        return kept >= 2 and told == {it.destination for it in self.receivers}
 
     def wait_for_recording(self) -> bool:
         """Wait until this boot has stored a recording; tell whether it has in time."""
@@ -218,18 +226,23 @@ class PowerRig(abc.ABC):
         """Take the machine away after its power was cut; lose what was not flushed."""
         self.collect()
         self.disk.watch = None
-        self.sink.judge = None
+        for receiver in self.receivers:
+            receiver.when_answered = None
         self.told.take(self.told_path)
         return self.disk.cut(seed)
 
     def inspect(self) -> Aftermath:
         """Judge what is on the disk, and what arrived."""
         found = inspect(self.disk.image, self.directory, self.told, HOME)
-        found.wrong += messages_told_twice(self.sink.received)
-        received = {it.headers.get("idempotency-key", "") for it in self.sink.received}
-        for key, state in self.told.messages.items():
-            if state == "sent" and key.split()[0] not in received:
-                found.wrong.append(f"message {key} counts as sent, and did not arrive")
+        for receiver in self.receivers:
+            arrived = receiver.arrived()
+            found.wrong += messages_told_twice(arrived)
+            keys = {it.key for it in arrived}
+            for key, state in self.told.messages.items():
+                message, destination = key.split()
+                there = destination != receiver.destination or message in keys
+                if state == "sent" and not there:
+                    found.wrong.append(f"message {key} is sent, and did not arrive")
         return found
 
     def wait_for_rest(self) -> None:
@@ -267,19 +280,16 @@ class PowerRig(abc.ABC):
             return str(error)
 
 
-def messages_told_twice(received: list[ReceivedRequest]) -> list[str]:
+def messages_told_twice(arrived: list[Arrival]) -> list[str]:
     """Return what arrived in more than one wording, or under more than one key."""
     wrong = []
     contents: dict[str, set[bytes]] = {}
     keys: dict[str, set[str]] = {}
-    for request in received:
-        if request.method != "POST":
-            continue
-        key = request.headers.get("idempotency-key", "")
-        contents.setdefault(key, set()).add(request.body)
-        message = json.loads(request.body)
+    for arrival in arrived:
+        contents.setdefault(arrival.key, set()).add(arrival.body)
+        message = json.loads(arrival.body)
         if "detections" in message:
-            keys.setdefault(message["recording"]["id"], set()).add(key)
+            keys.setdefault(message["recording"]["id"], set()).add(arrival.key)
     for key, bodies in contents.items():
         if len(bodies) > 1 or not key:
             wrong.append(f"message {key!r} arrived in {len(bodies)} wordings")

@@ -30,6 +30,7 @@ from container_rig import ContainerRig
 from machine import MachineError, NspawnMachine, scratch_directory
 from power_report import report
 from power_rig import PowerRig
+from receivers import RECEIVERS
 from virtual_machine import VirtualMachine
 from virtual_rig import VirtualRig
 
@@ -78,6 +79,12 @@ def _parse() -> argparse.Namespace:
         default="both",
         help="where recordings wait for their decision; both: one batch each",
     )
+    parser.add_argument(
+        "--receiver",
+        choices=[*RECEIVERS, "both"],
+        default="both",
+        help="where messages go; both: each of them to both",
+    )
     parser.add_argument("--batch", type=int, default=BATCH)
     parser.add_argument(
         "--boot-every", type=int, default=4, help="cycles that begin with a boot"
@@ -110,9 +117,10 @@ def _cut(record: marathon.Record, options: argparse.Namespace) -> None:
 
 
 def _rig(options: argparse.Namespace, *, waiting_on_disk: bool) -> PowerRig:
+    receivers = list(RECEIVERS) if options.receiver == "both" else [options.receiver]
     if options.on == "virtual":
         boot = disk_image.boot_files()
-        return VirtualRig(boot, waiting_on_disk=waiting_on_disk)
+        return VirtualRig(boot, waiting_on_disk=waiting_on_disk, receivers=receivers)
     checkout = scratch_directory("powercut-acoupi-")
     try:
         system = marathon.system_layers(checkout / "layer")
@@ -122,6 +130,7 @@ def _rig(options: argparse.Namespace, *, waiting_on_disk: bool) -> PowerRig:
     return ContainerRig(
         system,
         waiting_on_disk=waiting_on_disk,
+        receivers=receivers,
         owned=checkout,
         careless=options.careless,
     )
@@ -199,7 +208,7 @@ class Run:
             files=found.files,
             version=found.version,
             told=self.rig.told.lines,
-            arrived=len(self.rig.sink.received),
+            arrived=_arrived(self.rig),
             first_recording=self.rig.first_recording(found) if boots else None,
             seconds=round(time.monotonic() - begun, 1),
         )
@@ -239,7 +248,7 @@ class Run:
             "states": found.states,
             "losses": found.losses,
             "files": found.files,
-            "arrived": len(rig.sink.received),
+            "arrived": _arrived(rig),
             "boots": boots - self.before[0],
             "retries": retries - self.before[1],
         }
@@ -274,6 +283,12 @@ class Run:
         shutil.copy(self.rig.disk.image, directory / "data.img")
         if self.rig.told_path.exists():
             shutil.copy(self.rig.told_path, directory / "told")
+
+
+def _arrived(rig: PowerRig) -> dict[str, list[int]]:
+    """Return for each destination how many messages arrived, and how often any did."""
+    found = {it.destination: [at.key for at in it.arrived()] for it in rig.receivers}
+    return {name: [len(set(keys)), len(keys)] for name, keys in found.items()}
 
 
 def _load() -> tuple[float, ...]:

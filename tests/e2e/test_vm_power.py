@@ -10,6 +10,7 @@ import marathon
 import pytest
 from container_rig import ContainerRig
 from powercut import Run
+from receivers import RECEIVERS
 from virtual_rig import VirtualRig
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(2400)]
@@ -25,9 +26,11 @@ def rig(request):
         if reason:
             pytest.skip(reason)
         system = request.getfixturevalue("system")
-        made = ContainerRig(system)
+        made = ContainerRig(system, receivers=list(RECEIVERS))
     else:
-        made = VirtualRig(request.getfixturevalue("boot_files"))
+        made = VirtualRig(
+            request.getfixturevalue("boot_files"), receivers=list(RECEIVERS)
+        )
     with made as entered:
         yield entered
 

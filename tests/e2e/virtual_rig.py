@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import copy
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from disk_image import CHIRPS, BootFiles
 from machine import MachineError
 from power_rig import PowerRig
+from receivers import Receiver
 from virtual_machine import MICROPHONE, PLAY, VirtualMachine
 from volatile_disk import VolatileDisk
 from witness import UNIT, WITNESS, Testimony
-
-from acoupi.testing.http import ReceivedRequest
 
 
 class VirtualRig(PowerRig):
@@ -25,7 +25,7 @@ class VirtualRig(PowerRig):
     ----------
     boot : BootFiles
         What it boots from.
-    waiting_on_disk : bool
+    waiting_on_disk, receivers
         As of `PowerRig`.
     """
 
@@ -37,20 +37,25 @@ class VirtualRig(PowerRig):
     boot_span = 60
     resumes = True
 
-    def __init__(self, boot: BootFiles, *, waiting_on_disk: bool = False) -> None:
-        super().__init__(waiting_on_disk=waiting_on_disk)
+    def __init__(
+        self,
+        boot: BootFiles,
+        *,
+        waiting_on_disk: bool = False,
+        receivers: Sequence[str] = ("http",),
+    ) -> None:
+        super().__init__(waiting_on_disk=waiting_on_disk, receivers=receivers)
         self.disk = VolatileDisk(self.directory / "data.img", self.directory / "nbd")
         self.disk.when_cut = self.cut_now
         self.virtual = self.machine = VirtualMachine(
             "powercut", boot, memory=768, disk=self.disk, network=True
         )
         self._told_then = Testimony()
-        self._received_then: list[ReceivedRequest] = []
+        self._arrived_then: list[int] = []
 
-    @property
-    def address(self) -> str:
-        """Where the machine reaches the server."""
-        return f"http://10.0.2.2:{self.sink.port}/messages"
+    def address(self, receiver: Receiver) -> tuple[str, int]:
+        """Return the host and port at which the machine reaches a server."""
+        return "10.0.2.2", receiver.port
 
     @property
     def told_path(self) -> Path:
@@ -77,13 +82,14 @@ class VirtualRig(PowerRig):
         super().warm_up()
         self.virtual.save(self.directory)
         self._told_then = copy.deepcopy(self.told)
-        self._received_then = list(self.sink.received)
+        self._arrived_then = [len(it.arrived()) for it in self.receivers]
 
     def go_on(self) -> None:
         """Be as `warm_up` left it, and go on; what came later never was."""
         self.cut_off.clear()
         self.told = copy.deepcopy(self._told_then)
-        self.sink.received[:] = self._received_then
+        for receiver, number in zip(self.receivers, self._arrived_then, strict=True):
+            receiver.forget_after(number)
         self.virtual.go_on_from(self.directory)
 
     def boot(self) -> None:
