@@ -115,7 +115,6 @@ def render_units(
             role="beat",
             description="Acoustic sensor: schedule",
             command=command_for_unit(settings.beat_script),
-            clean_up=command_for_unit(settings.stop_script, "--beat"),
             network=not local_broker,
         ),
     }
@@ -126,7 +125,6 @@ def render_units(
             role="worker",
             description=f"Acoustic sensor: worker {worker.name}",
             command=command_for_unit(settings.start_script, worker.name),
-            clean_up=command_for_unit(settings.stop_script, worker.name),
             capabilities=capabilities,
             network="network" in capabilities or not local_broker,
         )
@@ -136,7 +134,6 @@ def render_units(
             role="broker",
             description="Acoustic sensor: task queue",
             command=command_for_unit(settings.start_script, "--broker"),
-            clean_up=command_for_unit(settings.stop_script, "--broker"),
             network=False,
         )
     return dict(sorted(units.items()))

@@ -69,6 +69,23 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=500)
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     parser.add_argument(
+        "--unit", default=SERVICES, help="whose processes are killed, as file names"
+    )
+    parser.add_argument(
+        "--pause",
+        type=float,
+        nargs=2,
+        default=[0.2, 7.0],
+        metavar=("LEAST", "MOST"),
+        help="seconds before each kill",
+    )
+    parser.add_argument(
+        "--busy", type=int, default=0, help="processes that compute without end"
+    )
+    parser.add_argument(
+        "--once", action="store_true", help="never a second kill right after one"
+    )
+    parser.add_argument(
         "--directory", type=Path, default=marathon.run_directory("kills")
     )
     parser.add_argument("--fresh", action="store_true", help="forget former runs")
@@ -90,9 +107,13 @@ def _kill(
         sensor = install_sensor(machine, str(chirps), config=config)
         eventually("a message", sensor.received_recordings)
         known = reckoning.places(machine, sensor)
+        for number in range(options.busy):
+            machine.succeed(
+                f"systemd-run --quiet --unit=busy-{number} bash -c 'while :; do :; done'"
+            )
         while done < options.rounds:
             wanted = min(BATCH, options.rounds - done)
-            rounds = [_round(machine, draw) for _ in range(wanted - 1)]
+            rounds = [_round(machine, draw, options) for _ in range(wanted - 1)]
             # The one that looks for forgotten recordings: at its start it does so at
             # once, which saves the reckoning ten minutes.
             rounds.append({"strikes": [_strike(machine, draw, RECONCILER)]})
@@ -117,14 +138,16 @@ def _kill(
         machine.discard()
 
 
-def _round(machine: NspawnMachine, draw: random.Random) -> Round:
+def _round(
+    machine: NspawnMachine, draw: random.Random, options: argparse.Namespace
+) -> Round:
     """Kill something at a random moment; return what, and when."""
-    time.sleep(draw.uniform(0.2, 7.0))
-    strikes = [_strike(machine, draw)]
-    if draw.random() < 0.2:
+    time.sleep(draw.uniform(*options.pause))
+    strikes = [_strike(machine, draw, options.unit)]
+    if not options.once and draw.random() < 0.2:
         # Another at once, or the same while it starts.
         time.sleep(draw.choice([0.0, draw.uniform(0.0, 3.0)]))
-        strikes.append(_strike(machine, draw))
+        strikes.append(_strike(machine, draw, options.unit))
     return {"strikes": strikes}
 
 

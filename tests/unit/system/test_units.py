@@ -172,6 +172,16 @@ def test_the_recorder_comes_first_and_the_model_is_sacrificed(settings):
     assert "MemoryMax=" in model
 
 
+def test_nothing_holds_up_a_recorder_that_was_killed(settings):
+    units = units_of(settings)
+    assert "RestartSec=100ms" in units["acoupi-worker-recording.service"]
+    for name, text in units.items():
+        # What runs between two lives of a process delays the second.
+        assert "ExecStop" not in text, name
+        # systemd never forgets a restart: each would be later than the one before.
+        assert "RestartSteps" not in text, name
+
+
 def test_a_worker_that_does_everything_is_neither_preferred_nor_sacrificed(settings):
     text = units_of(settings, workers=ALONE)["acoupi-worker-acoupi.service"]
     assert "char-alsa" in text
