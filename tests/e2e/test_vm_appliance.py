@@ -7,18 +7,17 @@ import subprocess
 import tarfile
 from pathlib import Path
 
+import appliance
 import end_to_end
 import layers
-import nix_units
 import provisioning
 import pytest
 import virtual_machine
-from installation import DEFAULT, config_of
-from sensor import Sensor
-from test_appliance import HOME, NO_NETWORK, SEED, made
+from installation import DEFAULT, config_of, declared_sensor
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(2400)]
 
+SEED = 1  # of the moments of power cuts
 MEBI = 1 << 20
 FIRMWARE, SYSTEM, ALL = 48, 128, 1024
 """Sizes of the card and its first partitions, in MiB."""
@@ -92,8 +91,7 @@ def install(vm, top: Path, archive: Path) -> None:
     """Put the appliance's units and scripts on a machine."""
     (top / "opt").mkdir(exist_ok=True)
     (top / "opt/prepare-card.sh").write_bytes(SCRIPT.read_bytes())
-    (top / "usr/bin/nmcli").write_text(NO_NETWORK)
-    (top / "usr/bin/nmcli").chmod(0o755)
+    appliance.add_command(top, "nmcli", appliance.NO_NETWORK)
     for name, text in UNITS.items():
         (top / "etc/systemd/system" / name).write_text(text)
     with tarfile.open(archive, "w:gz") as file:
@@ -112,14 +110,14 @@ def install(vm, top: Path, archive: Path) -> None:
 
 
 @pytest.fixture
-def sensor(system, boot_files, chirps, watched, tmp_path):
+def sensor(nix_layer, boot_files, chirps, watched, tmp_path):
     """An appliance that was just switched on for the first time."""
     if not Path("/usr/sbin/mkfs.vfat").exists():
         pytest.skip("mkfs.vfat is not installed (Debian: dosfstools)")
     config = config_of(DEFAULT)
     config["microphone"]["device_name"] = virtual_machine.MICROPHONE
     settings = {
-        "home": HOME,
+        "home": appliance.HOME,
         "settings": config,
         "appliance": {
             "provisioning": {"enable": True},
@@ -134,23 +132,13 @@ def sensor(system, boot_files, chirps, watched, tmp_path):
         virtual_machine.VirtualMachine("appliance", boot_files, extra=["-drive", drive])
     )
     try:
-        with made(system, settings) as top:
+        with nix_layer(settings, appliance=True, modules=appliance.MODULES) as top:
             vm.start()
-            if vm.execute("command -v sfdisk")[0] != 0:
-                pytest.skip("the machines have no sfdisk (Debian: fdisk)")
             install(vm, top, tmp_path / "appliance.tar.gz")
         vm.reboot()
-        found = Sensor(
-            vm,
-            vm,
-            play=virtual_machine.PLAY,
-            home=HOME,
-            user=nix_units.USER,
-            broker="redis-acoupi.service",
+        yield declared_sensor(
+            vm, chirps, home=appliance.HOME, play=virtual_machine.PLAY
         )
-        found.play_sound(chirps)
-        found.listening = vm.succeed("ss -Hlntu")
-        yield found
     finally:
         vm.discard()
 
