@@ -161,6 +161,7 @@ def celery_options(config: CeleryConfig, settings: Settings) -> dict[str, Any]:
         "worker_max_tasks_per_child": config.max_tasks_per_child,
         "acoupi_run_dir": str(settings.run_dir),
         "acoupi_log_level": config.log_level,
+        "acoupi_own_broker": config.broker_url is None,
     }
     if broker_url.startswith(("redis", "sentinel")):
         transport = dict(_REDIS_OPTIONS)

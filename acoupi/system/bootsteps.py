@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from celery import bootsteps, signals
 from celery.utils.log import get_logger
 
+from acoupi.system.broker_watchdog import BrokerWatchdog
 from acoupi.system.deliveries import forget_lost_deliveries
 from acoupi.system.deployments import announce_deployment
 from acoupi.system.intake import drop_what_is_not_understood
@@ -57,6 +58,7 @@ class ProgramStep(bootsteps.StartStopStep):
         self._queues: list[str] = []
         self._notifier = ServiceNotifier()
         self._guard: Guard | None = None
+        self._broker_watchdog: BrokerWatchdog | None = None
         self._running = False
         parent.acoupi_step = self
 
@@ -92,6 +94,14 @@ class ProgramStep(bootsteps.StartStopStep):
             self._notifier.ready("working")
         self._guard = Guard(self.condition, self._notifier)
         self._guard.start()
+        self._watch_broker(parent)
+
+    def _watch_broker(self, parent: Any) -> None:
+        """Look after the sensor's own broker, whatever keeps its process."""
+        if parent.app.conf.get("acoupi_own_broker"):
+            socket = parent.app.acoupi_settings.broker_socket
+            self._broker_watchdog = BrokerWatchdog(socket)
+            self._broker_watchdog.start()
 
     @staticmethod
     def _remember_troubles(parent: Any) -> None:
@@ -135,6 +145,8 @@ class ProgramStep(bootsteps.StartStopStep):
         self._notifier.stopping()
         if self._guard is not None:
             self._guard.stop()
+        if self._broker_watchdog is not None:
+            self._broker_watchdog.stop()
 
     def terminate(self, parent: Any) -> None:
         """Stop at once: a cold shutdown does not wait for tasks."""

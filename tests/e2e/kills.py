@@ -109,7 +109,8 @@ def _kill(
         known = reckoning.places(machine, sensor)
         for number in range(options.busy):
             machine.succeed(
-                f"systemd-run --quiet --unit=busy-{number} bash -c 'while :; do :; done'"
+                f"systemd-run --quiet --unit=busy-{number}"
+                " bash -c 'while :; do :; done'"
             )
         while done < options.rounds:
             wanted = min(BATCH, options.rounds - done)

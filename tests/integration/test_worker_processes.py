@@ -428,3 +428,22 @@ def test_the_celery_command_runs_the_same_app(sensor):
         sensor.processes.append(process)
     sensor.await_note("end", times=2)
     assert [end(process) for process in reversed(sensor.processes)] == [0, 0]
+
+
+def test_a_broker_that_hangs_is_ended_by_a_worker(sensor):
+    # Not after a minute.
+    (sensor.home / "lib" / "sitecustomize.py").write_text(
+        "from acoupi.system import broker_watchdog\n"
+        "broker_watchdog.PERIOD = broker_watchdog.ANSWER_TIME = 0.5\n"
+    )
+    sensor.start("worker", "making")
+    sensor.start("worker", "default")
+    sensor.start("beat")
+    sensor.await_note("end", times=2)
+    os.kill(sensor.broker.pid, signal.SIGSTOP)
+    wait_until(lambda: not sensor.broker.alive, timeout=30, what="the broker's end")
+    sensor.broker.start()
+    ended = sensor.count("end")
+    sensor.await_note("end", times=ended + 3)
+    troubles = read_troubles(sensor.home / "run")
+    assert any("has not answered" in it["text"] for it in troubles), troubles
