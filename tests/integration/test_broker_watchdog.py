@@ -120,7 +120,11 @@ def test_a_server_that_hangs_up_does_not_hang(tmp_path):
         own = Server(os.getpid(), os.geteuid(), answers=False)
         assert find_listener(path) == own
         listener.accept()[0].close()
-        taking = threading.Thread(target=lambda: listener.accept()[0].close())
+
+        def hang_up() -> None:
+            listener.accept()[0].close()
+
+        taking = threading.Thread(target=hang_up)
         taking.start()
         assert find_listener(path) == replace(own, answers=True)
         taking.join()

@@ -16,7 +16,7 @@ def comes_back_from_kills(sensor: Sensor) -> None:
         sensor.machine.succeed(f"kill -KILL {former}")
         eventually(f"{unit} is back", lambda u=unit, f=former: sensor.is_back(u, f))
         eventually("recording", sensor.is_recording)
-    _works_on(sensor)
+    works_on(sensor)
     # What waited in memory for its decision waits there still.
     assert sensor.count("recording", "state = 'missing'") == 0
 
@@ -40,7 +40,7 @@ def restarts_what_hangs(sensor: Sensor, unit: str) -> None:
     assert int(sensor.show(unit, "NRestarts")) == restarts + 1
     log = machine.succeed(f"journalctl --boot --no-pager --output=cat --unit={unit}")
     assert "Watchdog timeout" in log
-    _works_on(sensor)
+    works_on(sensor)
     machine.succeed(f"rm {drop_in}", "systemctl daemon-reload")
 
 
@@ -56,7 +56,7 @@ def loses_nothing_acknowledged(sensor: Sensor, sound: str) -> None:
     sensor.play_sound(sound)
     eventually("recording", sensor.is_recording)
     arrived = set(sensor.received_recordings())
-    _works_on(sensor)
+    works_on(sensor)
     now = {row["id"]: row for row in sensor.query(state)}
     assert recordings.keys() <= now.keys()
     # What had been told is known, even what was told in the last moment.
@@ -90,7 +90,7 @@ def _is_whole(sensor: Sensor) -> None:
             sensor.machine.wait_until_fails(f"test -e {shlex.quote(name)}", timeout=120)
 
 
-def _works_on(sensor: Sensor) -> None:
+def works_on(sensor: Sensor) -> None:
     """New sound is recorded, analysed and delivered."""
     seen = set(sensor.received_recordings())
     newest: list[dict[str, Any]] = sensor.query("SELECT max(number) n FROM recording")
