@@ -117,6 +117,7 @@ class Database:
                 return
             with self._whole("BEGIN IMMEDIATE") as connection:
                 yield connection
+                self._refuse_what_is_not_flushed()
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -163,6 +164,19 @@ class Database:
             finally:
                 self._depth = 0
 
+    def _refuse_what_is_not_flushed(self) -> None:
+        # On an ext4 that the kernel has forced to be read-only under open files, they
+        # still take writes, and fsync succeeds without having written any of it.
+        try:
+            read_only = os.statvfs(self.path).f_flag & os.ST_RDONLY
+        except OSError as error:
+            raise self._unavailable(str(error.strerror)) from error
+        if read_only:
+            raise self._unavailable(_UNAVAILABLE[sqlite3.SQLITE_READONLY])
+
+    def _unavailable(self, reason: str) -> DatabaseUnavailable:
+        return DatabaseUnavailable(f"{self.path} cannot be used: {reason}.")
+
     @contextlib.contextmanager
     def _savepoint(self) -> Iterator[sqlite3.Connection]:
         assert self._connection is not None
@@ -195,9 +209,7 @@ class Database:
                     "a new one will be used."
                 ) from error
             if code in _UNAVAILABLE:
-                raise DatabaseUnavailable(
-                    f"{self.path} cannot be used: {_UNAVAILABLE[code]} ({error})."
-                ) from error
+                raise self._unavailable(f"{_UNAVAILABLE[code]} ({error})") from error
             raise
 
     def _open(self) -> sqlite3.Connection:
@@ -209,9 +221,7 @@ class Database:
             with self._file_lock():
                 self._connection = self._prepare()
         except OSError as error:
-            raise DatabaseUnavailable(
-                f"{self.path} cannot be used: {error.strerror or error}."
-            ) from error
+            raise self._unavailable(error.strerror or str(error)) from error
         self._inode = _inode(self.path)
         return self._connection
 

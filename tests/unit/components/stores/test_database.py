@@ -2,6 +2,7 @@
 
 # ruff: noqa: PT012  transactions are undone by raising inside them
 
+import contextlib
 import os
 import sqlite3
 import threading
@@ -263,6 +264,41 @@ def test_a_full_disk_inside_an_inner_transaction_undoes_all(path):
             for number in range(10_000):
                 insert(connection, f"more {number}")
     assert count(db) == 0
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_nothing_is_committed_where_flushing_only_pretends_to(path, monkeypatch, depth):
+    db = Database.at(path)
+    with db.transaction() as connection:
+        insert(connection, 1)
+    # What the kernel forces to be read-only still takes the writes of open files.
+    real = os.statvfs(path)
+    fields = [*real[:8], real.f_flag | os.ST_RDONLY, real.f_namemax]
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "statvfs", lambda _: os.statvfs_result(fields))
+        with (
+            pytest.raises(DatabaseUnavailable, match="read-only"),
+            contextlib.ExitStack() as stack,
+        ):
+            for number in range(depth):
+                insert(stack.enter_context(db.transaction()), number + 2)
+        assert count(db) == 1
+    with db.transaction() as connection:
+        insert(connection, 5)
+    assert count(db) == 2
+
+
+def test_a_commit_to_a_file_that_is_gone_is_no_commit(path):
+    db = Database.at(path)
+    with (
+        pytest.raises(DatabaseUnavailable, match="No such file"),
+        db.transaction() as connection,
+    ):
+        insert(connection, 1)
+        path.unlink()
+    with db.transaction() as connection:
+        insert(connection, 2)
+    assert count(db) == 1
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
