@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import shutil
 import sys
 from pathlib import Path
@@ -19,11 +21,14 @@ for directory in (HERE, SCENARIOS):
 import disk_image  # noqa: E402 - found through the paths above
 import layers  # noqa: E402 - as the first
 import machine  # noqa: E402 - as the first
+import nix_units  # noqa: E402 - as the first
+import sharing  # noqa: E402 - as the first
 import sound  # noqa: E402 - as the first
 import virtual_machine  # noqa: E402 - as the first
 from installation import install_sensor  # noqa: E402 - as the first
 
-MACHINE = pytest.StashKey[machine.NspawnMachine]()
+MACHINE = pytest.StashKey[machine.Machine]()
+HAS_FAILED = pytest.StashKey[bool]()
 
 
 @pytest.fixture(scope="session")
@@ -56,9 +61,18 @@ def boot_files():
         pytest.skip(f"no system to boot: {error}")
 
 
-@pytest.fixture
-def chirps(tmp_path):
-    path = tmp_path / "chirps.wav"
+@pytest.fixture(scope="session")
+def nix_layer(system):
+    """Return a function that makes a layer with the services of the NixOS module."""
+    reason = nix_units.missing()
+    if reason:
+        pytest.skip(reason)
+    return functools.partial(nix_units.system_layer, system)
+
+
+@pytest.fixture(scope="session")
+def chirps(tmp_path_factory):
+    path = tmp_path_factory.mktemp("sound") / "chirps.wav"
     sound.write_chirps(str(path))
     return str(path)
 
@@ -74,27 +88,60 @@ def watched(request):
     return watch
 
 
+@pytest.fixture(scope="module")
+def shared_sensors():
+    shared = sharing.Shared()
+    yield shared
+    shared.give_up()
+
+
 @pytest.fixture
-def booted(system, watched):
+def share(request, shared_sensors, watched):
+    """Return a function that gives the sensor of a kind, as the test before left it.
+
+    A test that fails takes its sensor with it: the next one has a new one.
+    """
+
+    def share(kind, make):
+        found = shared_sensors.borrow(kind, make)
+        watched(found.machine)
+        return found
+
+    yield share
+    if request.node.stash.get(HAS_FAILED, False):
+        shared_sensors.give_up()
+
+
+@pytest.fixture
+def boot(shared_sensors, watched):
+    """Return a function that boots layers, for a while."""
+
+    @contextlib.contextmanager
+    def boot(name, layers, prepare=lambda _: None):
+        # Whatever others share would take this one's time.
+        shared_sensors.give_up()
+        booted = watched(machine.NspawnMachine(name, layers))
+        try:
+            prepare(booted)
+            booted.start()
+            yield booted
+        finally:
+            booted.discard()
+
+    return boot
+
+
+@pytest.fixture
+def booted(boot, system):
     """A machine that runs, without a sensor."""
-    booted = watched(machine.NspawnMachine("sensor", system))
-    try:
-        booted.start()
+    with boot("sensor", system) as booted:
         yield booted
-    finally:
-        booted.discard()
 
 
 @pytest.fixture
 def sensor(booted, chirps):
     """A sensor of a user of its own, started by root, that hears chirps."""
     return install_sensor(booted, chirps)
-
-
-@pytest.fixture
-def sensor_of_root(booted, chirps):
-    """A sensor that root set up and started, and that hears chirps."""
-    return install_sensor(booted, chirps, user="root")
 
 
 def _evidence(booted):
@@ -115,6 +162,8 @@ def _evidence(booted):
 def pytest_runtest_makereport(item, call):
     report = (yield).get_result()
     booted = item.stash.get(MACHINE, None)
+    if report.failed:
+        item.stash[HAS_FAILED] = True
     if report.failed and report.when in {"setup", "call"} and booted is not None:
         report.sections.append(("machine", _evidence(booted)))
 

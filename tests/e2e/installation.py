@@ -8,8 +8,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import nix_units
 from machine import Machine
 from sensor import Sensor, eventually
+
+PLAY = "paplay --server=unix:/run/microphone/native"
+"""Plays a sound file to the microphone of a machine in a container."""
 
 ACTIVITY = "acoupi.programs.activity"
 DEFAULT = "acoupi.programs.default"
@@ -46,7 +50,7 @@ def install_sensor(
     user: str = "acoupi",
     program: str = ACTIVITY,
     config: dict[str, Any] | None = None,
-    play: str = "paplay --server=unix:/run/microphone/native",
+    play: str = PLAY,
     patience: float = 60.0,
 ) -> Sensor:
     """Set a sensor up on a machine, start it, and wait until it records.
@@ -93,4 +97,33 @@ def install_sensor(
         machine.succeed(sensor.as_owner("env", home, "acoupi", *arguments))
     sensor.acoupi("start")
     eventually("recording", sensor.is_recording, patience)
+    return sensor
+
+
+def declared_sensor(
+    machine: Machine, sound: str, *, home: str = "/var/lib/acoupi", play: str = PLAY
+) -> Sensor:
+    """Find the sensor that a machine's system declares, and play a sound to it.
+
+    Parameters
+    ----------
+    machine : Machine
+        Has booted, on a layer of `nix_units.system_layer`.
+    sound : str
+        Sound file that is played to it.
+    home : str
+        The sensor's.
+    play : str
+        Command that plays the sound file named after it to the microphone.
+    """
+    sensor = Sensor(
+        machine,
+        machine,
+        play=play,
+        home=home,
+        user=nix_units.USER,
+        broker="redis-acoupi.service",
+    )
+    sensor.play_sound(sound)
+    sensor.listening = machine.succeed("ss -Hlntu")
     return sensor

@@ -6,16 +6,18 @@ written as NixOS writes it, with Debian's programs in the place of the packages.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import layers
+from machine import scratch_directory
 
 STAND_IN = Path(__file__).parents[1] / "nixos" / "stand-in" / "system.nix"
 
@@ -188,7 +190,7 @@ class NixSystem:
             lines += [f"{key} {value}" for key, value in server["settings"].items()]
             (layer / f"etc/redis-{name}.conf").write_text("\n".join([*lines, ""]))
 
-    def build(self, layer: Path, lowers: Iterable[Path]) -> None:
+    def build(self, layer: Path, lowers: Sequence[Path]) -> None:
         """Make users and what is built, in the layer, as in a sandbox of Nix."""
         script = """
 set -eu
@@ -211,11 +213,41 @@ rm -r /tmp/build
             with layers.work_beside(layer) as work:
                 layers.run_in_layers(
                     ["env", path, "bash", "-c", script],
-                    list(lowers),
+                    lowers,
                     layer,
                     work,
                     shown=Path(name),
                 )
+
+
+@contextlib.contextmanager
+def system_layer(
+    lowers: Sequence[Path],
+    settings: Mapping[str, Any],
+    *,
+    appliance: bool,
+    modules: str = "[ ]",
+) -> Iterator[Path]:
+    """Make a layer with the services that the module declares, for a while.
+
+    Parameters
+    ----------
+    lowers : sequence of Path
+        The layers that it is put on.
+    settings, appliance, modules
+        As of `NixSystem`.
+    """
+    top = scratch_directory("e2e-nix-")
+    try:
+        evaluated = NixSystem(settings, modules=modules, appliance=appliance)
+        try:
+            evaluated.write(top)
+            evaluated.build(top, lowers)
+        finally:
+            evaluated.discard()
+        yield top
+    finally:
+        shutil.rmtree(top, ignore_errors=True)
 
 
 def _joined(base: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import subprocess
 
+import appliance
 import end_to_end
 import generations
-import machine
-import nix_units
 import provisioning
 import pytest
-from installation import ACTIVITY, DEFAULT, config_of
-from sensor import Sensor, eventually
+from installation import ACTIVITY, DEFAULT, config_of, declared_sensor
+from sensor import eventually
 
 pytestmark = pytest.mark.timeout(900)
 
-HOME = "/data/acoupi"
 SEED = 1  # of the moments of power cuts
 
 CARD_MOUNT = """\
@@ -89,47 +86,17 @@ RECORDERS = {
 }
 MINUTES = 3
 
-# A radio, and never a network.
-NO_NETWORK = """\
-#!/bin/sh
-echo "nmcli $*" >&2
-[ "$1" != -t ] || echo wifi:disconnected:
-"""
-
-
-@contextlib.contextmanager
-def made(system, settings):
-    """Make the topmost layer of an appliance, for a while."""
-    reason = nix_units.missing()
-    if reason:
-        pytest.skip(reason)
-    top = machine.scratch_directory("e2e-appliance-")
-    evaluated = nix_units.NixSystem(
-        settings,
-        appliance=True,
-        modules='[ { fileSystems."/boot/firmware" = { }; } ]',
-    )
-    try:
-        evaluated.write(top)
-        evaluated.build(top, system)
-        (top / "usr/bin").mkdir(exist_ok=True)
-        yield top
-    finally:
-        evaluated.discard()
-        shutil.rmtree(top, ignore_errors=True)
-
 
 @pytest.fixture(scope="module")
-def appliance(system):
+def layers(system, nix_layer):
     """The layers of an appliance."""
     settings = {
-        "home": HOME,
+        "home": appliance.HOME,
         "settings": config_of(DEFAULT),
         "appliance": {"provisioning": {"enable": True}},
     }
-    with made(system, settings) as top:
-        (top / "usr/bin/nmcli").write_text(NO_NETWORK)
-        (top / "usr/bin/nmcli").chmod(0o755)
+    with nix_layer(settings, appliance=True, modules=appliance.MODULES) as top:
+        appliance.add_command(top, "nmcli", appliance.NO_NETWORK)
         units = top / "etc/systemd/system"
         (units / "boot-firmware.mount").write_text(CARD_MOUNT)
         (units / "own-hostname.service").write_text(OWN_HOSTNAME)
@@ -144,10 +111,10 @@ def appliance(system):
         yield [top, *system]
 
 
-@pytest.fixture
-def card(tmp_path):
-    """The block device of a partition with a file system."""
-    image = tmp_path / "card.img"
+@contextlib.contextmanager
+def inserted_card(directory):
+    """Make the block device of a partition with a file system, for a while."""
+    image = directory / "card.img"
     with image.open("wb") as file:
         file.truncate(16 << 20)
     subprocess.run(["mkfs.ext4", "-q", str(image)], check=True)
@@ -160,33 +127,29 @@ def card(tmp_path):
     if attached.returncode != 0:
         pytest.skip(f"no loop device: {attached.stderr.strip()}")
     device = attached.stdout.strip()
-    yield device
-    subprocess.run(["losetup", "--detach", device], check=True)
+    try:
+        yield device
+    finally:
+        subprocess.run(["losetup", "--detach", device], check=True)
 
 
 @pytest.fixture
-def sensor(appliance, card, chirps, watched):
-    """An appliance that was just switched on for the first time."""
-    booted = watched(machine.NspawnMachine("appliance", appliance))
-    number = card.removeprefix("/dev/loop")
-    booted.write(
-        "/etc/tmpfiles.d/card.conf", f"b /dev/card 0660 root root - 7:{number}\n"
-    )
-    try:
-        booted.start()
-        found = Sensor(
-            booted,
-            booted,
-            play="paplay --server=unix:/run/microphone/native",
-            home=HOME,
-            user=nix_units.USER,
-            broker="redis-acoupi.service",
-        )
-        found.play_sound(chirps)
-        found.listening = booted.succeed("ss -Hlntu")
-        yield found
-    finally:
-        booted.discard()
+def sensor(layers, share, boot, chirps, tmp_path):
+    """An appliance with a card, as the test before left it."""
+
+    @contextlib.contextmanager
+    def make():
+        with inserted_card(tmp_path) as device:
+            number = device.removeprefix("/dev/loop")
+
+            def prepare(booted):
+                path = "/etc/tmpfiles.d/card.conf"
+                booted.write(path, f"b /dev/card 0660 root root - 7:{number}\n")
+
+            with boot("appliance", layers, prepare) as booted:
+                yield declared_sensor(booted, chirps, home=appliance.HOME)
+
+    return share("with a card", make)
 
 
 def test_the_card_sets_the_sensor_up_and_no_mistake_stops_it(sensor, chirps):
@@ -222,22 +185,17 @@ def test_power_that_goes_while_the_card_is_followed_costs_nothing(sensor, chirps
     )
 
 
-def test_a_card_without_its_partition_records_all_the_same(appliance, chirps, watched):
-    booted = watched(machine.NspawnMachine("no-card", appliance))
-    try:
-        booted.start()
-        found = Sensor(booted, booted, play="paplay", home=HOME, user=nix_units.USER)
+def test_a_card_without_its_partition_records_all_the_same(layers, boot, chirps):
+    with boot("no-card", layers) as booted:
+        found = declared_sensor(booted, chirps, home=appliance.HOME)
         eventually("recording", found.is_recording)
         booted.fail(f"mountpoint --quiet {provisioning.PARTITION}")
         booted.succeed("systemctl is-active acoupi-provision.service")
-    finally:
-        booted.discard()
 
 
 def add_generations(top):
     """Add generations of the system to a layer; the first is the one at boot."""
-    (top / "usr/bin/nix-env").write_text(NIX_ENV)
-    (top / "usr/bin/nix-env").chmod(0o755)
+    appliance.add_command(top, "nix-env", NIX_ENV)
     for name, recorder in RECORDERS.items():
         path = top / "nix/store" / name
         (path / "bin").mkdir(parents=True)
@@ -255,38 +213,20 @@ def add_generations(top):
     wants.symlink_to("../activation.service")
 
 
-@pytest.fixture(scope="module")
-def with_generations(system):
-    """The layers of an appliance that is changed from elsewhere."""
+@pytest.fixture
+def changed(boot, system, nix_layer, chirps):
+    """A sensor that runs the first of some generations."""
     settings = {
         "program": ACTIVITY,
         "settings": config_of(ACTIVITY),
         "appliance": {"healthGate": {"minutes": MINUTES}},
     }
-    with made(system, settings) as top:
+    with nix_layer(settings, appliance=True, modules=appliance.MODULES) as top:
         add_generations(top)
-        yield [top, *system]
-
-
-@pytest.fixture
-def changed(with_generations, chirps, watched):
-    """A sensor that runs the first of some generations."""
-    booted = watched(machine.NspawnMachine("generations", with_generations))
-    try:
-        booted.start()
-        found = Sensor(
-            booted,
-            booted,
-            play="paplay --server=unix:/run/microphone/native",
-            user=nix_units.USER,
-            broker="redis-acoupi.service",
-        )
-        # The test says when a minute is over.
-        booted.succeed("systemctl stop acoupi-health-gate.timer")
-        found.play_sound(chirps)
-        yield found
-    finally:
-        booted.discard()
+        with boot("generations", [top, *system]) as booted:
+            # The test says when a minute is over.
+            booted.succeed("systemctl stop acoupi-health-gate.timer")
+            yield declared_sensor(booted, chirps)
 
 
 def test_a_generation_that_does_not_record_gives_way_by_itself(changed):

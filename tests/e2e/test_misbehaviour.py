@@ -8,7 +8,6 @@ from pathlib import Path
 import machine
 import pytest
 import reckoning
-import sound
 from installation import CONFIG, install_sensor
 from misbehaving import FILLER
 from sensor import eventually
@@ -36,36 +35,33 @@ def slowly(*cases):
     ]
 
 
-@pytest.fixture(scope="module")
-def running(system, tmp_path_factory):
-    """A sensor that runs the program, and whose disk is small."""
-    booted = machine.NspawnMachine("misbehaving", system)
-    directory = tmp_path_factory.mktemp("sound")
-    try:
-        booted.start()
-        chirps = directory / "chirps.wav"
-        sound.write_chirps(str(chirps))
-        booted.copy_from_host(str(PROGRAM), f"{MODULES}/misbehaving.py")
-        booted.succeed(
-            "mkdir --parents /var/lib/acoupi",
-            f"mount -t tmpfs -o size={SMALL} tmpfs /var/lib/acoupi",
-            f"mkdir --parents /run/systemd/system/{WORKER}.d",
-            f"printf '{SOONER}' >/run/systemd/system/{WORKER}.d/sooner.conf",
-        )
-        config = {
-            **CONFIG,
-            # On this disk the default would delete everything.
-            "retention": {"min_free_space": 10},
-        }
-        yield install_sensor(booted, str(chirps), program="misbehaving", config=config)
-    finally:
-        booted.discard()
+@pytest.fixture
+def running(share, boot, system, chirps):
+    """A sensor that runs the program, and whose disk is small; tests share it."""
+    config = {
+        **CONFIG,
+        # On this disk the default would delete everything.
+        "retention": {"min_free_space": 10},
+    }
+
+    @contextlib.contextmanager
+    def make():
+        with boot("misbehaving", system) as booted:
+            booted.copy_from_host(str(PROGRAM), f"{MODULES}/misbehaving.py")
+            booted.succeed(
+                "mkdir --parents /var/lib/acoupi",
+                f"mount -t tmpfs -o size={SMALL} tmpfs /var/lib/acoupi",
+                f"mkdir --parents /run/systemd/system/{WORKER}.d",
+                f"printf '{SOONER}' >/run/systemd/system/{WORKER}.d/sooner.conf",
+            )
+            yield install_sensor(booted, chirps, program="misbehaving", config=config)
+
+    return share("misbehaving", make)
 
 
 @pytest.fixture
-def sensor(running, watched):
+def sensor(running):
     """The sensor, well and detecting; the recorder must not notice this test."""
-    watched(running.machine)
     detects(running)
     recorder = running.show(RECORDER, "MainPID")
     began = running.query("SELECT coalesce(max(number), 0) AS n FROM recording")[0]["n"]

@@ -228,9 +228,7 @@ builtins.mapAttrs scenario {
   end-to-end = two // {
     script = ''
       with subtest("sound becomes detections, kept files and messages"):
-          end_to_end.keeps(it, end_to_end.detects_and_delivers(it))
-          end_to_end.is_in_order(it, it.listening)
-          end_to_end.is_confined(it)
+          end_to_end.hears_keeps_and_tells(it)
 
       with subtest("after a reboot the sensor goes on by itself"):
           end_to_end.goes_on_after_a_reboot(it, chirps)

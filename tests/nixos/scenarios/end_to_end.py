@@ -5,6 +5,14 @@ from __future__ import annotations
 from sensor import Sensor, eventually
 
 
+def hears_keeps_and_tells(sensor: Sensor) -> None:
+    """Sound becomes detections, messages and kept files, on a system in order."""
+    recordings = detects_and_delivers(sensor)
+    keeps(sensor, recordings)
+    is_in_order(sensor, sensor.listening)
+    is_confined(sensor)
+
+
 def detects_and_delivers(sensor: Sensor) -> list[str]:
     """Sound that is played becomes recordings, detections and messages.
 
@@ -37,6 +45,7 @@ def detects_and_delivers(sensor: Sensor) -> list[str]:
 
 def keeps(sensor: Sensor, recordings: list[str]) -> None:
     """Recordings that have detections are kept as files."""
+    sensor.look_after_files()
     kept = eventually(
         "kept recordings",
         lambda: sensor.query(

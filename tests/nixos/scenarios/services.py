@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from sensor import Sensor, eventually
 
-WAITING = "SELECT id FROM recording WHERE"
-
 
 def stops_and_starts(sensor: Sensor, *, at_boot: bool = True) -> None:
     """Stopping ends every process; starting brings them back; status tells.
@@ -20,7 +18,8 @@ def stops_and_starts(sensor: Sensor, *, at_boot: bool = True) -> None:
     # The queue's server may be one of the system's own.
     units = [unit for unit in sensor.services() if unit.startswith("acoupi-")]
     eventually("recordings", lambda: sensor.count("recording"))
-    undecided = {row["id"] for row in sensor.query(f"{WAITING} state = 'undecided'")}
+    undecided = _in_state(sensor, "undecided")
+    missing = _in_state(sensor, "missing")
     sensor.acoupi("stop")
     for unit in [*units, "acoupi.target"]:
         eventually(f"{unit} ends", lambda u=unit: _is_inactive(sensor, u))
@@ -35,8 +34,9 @@ def stops_and_starts(sensor: Sensor, *, at_boot: bool = True) -> None:
         sensor.machine.wait_for_unit(unit)
     eventually("recording", sensor.is_recording)
     # What waits for a decision waits in memory, which services of systemd's may empty.
-    eventually("decided", lambda: _are_decided(sensor, undecided))
-    assert sensor.query(f"{WAITING} state = 'missing'") == []
+    sensor.look_after_files()
+    eventually("decided", lambda: undecided.isdisjoint(_in_state(sensor, "undecided")))
+    assert _in_state(sensor, "missing") == missing
     found = sensor.status()
     assert {it["state"] for it in found["processes"]} == {"running"}
     assert found["kept_by"] == "systemd"
@@ -48,6 +48,6 @@ def _is_inactive(sensor: Sensor, unit: str) -> bool:
     return sensor.show(unit, "ActiveState") == "inactive"
 
 
-def _are_decided(sensor: Sensor, recordings: set[str]) -> bool:
-    undecided = sensor.query(f"{WAITING} state = 'undecided'")
-    return recordings.isdisjoint(row["id"] for row in undecided)
+def _in_state(sensor: Sensor, state: str) -> set[str]:
+    rows = sensor.query(f"SELECT id FROM recording WHERE state = '{state}'")
+    return {row["id"] for row in rows}
