@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from acoupi import data
 from acoupi.audio.wallclock import clock_is_synchronised, read_boot_id
+from acoupi.components.places import existing_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -142,10 +143,8 @@ def space_metrics(paths: Iterable[Path]) -> Iterator[data.Metric]:
     """Yield the free space of each file system that the paths are on, once each."""
     seen: set[int] = set()
     for path in paths:
-        place = path.expanduser()
-        while not place.exists() and place != place.parent:
-            place = place.parent
         try:
+            place = existing_place(path)
             device = place.stat().st_dev
             space = os.statvfs(place)
         except OSError as error:

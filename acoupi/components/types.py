@@ -157,6 +157,9 @@ class RecordingSavingManager(ABC):
         power cut, one that moves cannot.
         """
 
+    def check(self) -> None:
+        """Raise an error that names the remedy when it cannot keep recordings."""
+
 
 class MessageBuilder(ABC):
     """Turns a model's output into messages."""

@@ -71,6 +71,11 @@ class _WhateverWasFound(types.RecordingSavingManager):
 
     def __init__(self, manager: types.RecordingSavingManager) -> None:
         self._manager = manager
+        # What is set aside goes beside what is kept.
+        self.dirpath = getattr(manager, "dirpath", None)
+
+    def check(self) -> None:
+        self._manager.check()
 
     def save_recording(
         self,

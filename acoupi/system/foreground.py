@@ -24,6 +24,7 @@ from acoupi.system.launcher import Launcher, LauncherLock, Role
 from acoupi.system.live import LiveView
 from acoupi.system.notify import ServiceNotifier
 from acoupi.system.programs import load_program
+from acoupi.system.rehearsal import rehearse
 from acoupi.system.settings import HOME_VARIABLE
 from acoupi.system.vigilance import SUPERVISED_VARIABLE
 
@@ -104,7 +105,7 @@ def run_in_foreground(
         cast = _Cast(settings, program.get_worker_config().workers, lock)
         if layout == "compact":
             processes.preload()
-        processes.rehearse(settings)
+        rehearse(settings)
         broker = None
         if celery.broker_url is None and find_server() is None:
             report(NO_BROKER)

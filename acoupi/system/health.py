@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from acoupi.components.places import existing_place
 from acoupi.errors import AcoupiError
 from acoupi.system.checks import Check, check
 from acoupi.system.configuration import read_program_name, read_raw_config
@@ -125,9 +126,8 @@ def _path_in(config: Any, *keys: str) -> Path | None:
 def _disk(
     path: Path, store: dict[str, Any] | None, reserve: Any
 ) -> dict[str, Any] | None:
-    while not path.exists() and path != path.parent:
-        path = path.parent
     try:
+        path = existing_place(path)
         usage = shutil.disk_usage(path)
     except OSError:
         return None
@@ -150,9 +150,8 @@ def _refusals(places: list[Path]) -> Iterator[str]:
     seen: set[int] = set()
     for path in places:
         there = path
-        while not there.exists() and there != there.parent:
-            there = there.parent
         try:
+            there = existing_place(path)
             device, space = there.stat().st_dev, os.statvfs(there)
         except OSError as error:
             yield f"{there} cannot be read: {error.strerror}"

@@ -9,21 +9,16 @@ from __future__ import annotations
 
 import gc
 import importlib
-import json
-import logging
 import os
-import signal
-import sys
-import traceback
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from acoupi.errors import AcoupiError, ConfigurationError
+from acoupi.system.forks import fork
 from acoupi.system.launcher import Role
-from acoupi.system.tether import tether, tethered_command
+from acoupi.system.tether import tethered_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from acoupi.programs import AcoupiWorker
     from acoupi.system.settings import Settings
@@ -35,7 +30,6 @@ __all__ = [
     "be_worker",
     "forked_role",
     "preload",
-    "rehearse",
     "spawned_role",
 ]
 
@@ -172,73 +166,9 @@ def forked_role(
     """
 
     def start() -> int:
-        return _fork(body, log_file, before)
+        return fork(body, log_file, before)
 
     return Role(name=name, start=start, log_file=log_file, restart=restart)
-
-
-def _fork(
-    body: Callable[[], int | None],
-    log_file: Path | None,
-    before: Callable[[], None],
-) -> int:
-    parent = os.getpid()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    pid = os.fork()
-    if pid == 0:
-        _live(parent, body, log_file, before)
-    return pid
-
-
-def _live(
-    parent: int,
-    body: Callable[[], int | None],
-    log_file: Path | None,
-    before: Callable[[], None],
-) -> NoReturn:
-    """Be the fork, to its end: nothing may return into the launcher's frames."""
-    code = 1
-    try:
-        signal.set_wakeup_fd(-1)
-        for number in (signal.SIGTERM, signal.SIGCHLD):
-            signal.signal(number, signal.SIG_DFL)
-        # SIGINT is for the launcher, which ends the roles in order, whether it comes
-        # from the terminal or was sent to every process of that name.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        os.setsid()
-        tether(parent)
-        before()
-        if log_file is not None:
-            _redirect(log_file)
-        code = body() or 0
-    except SystemExit as finished:
-        code = finished.code if isinstance(finished.code, int) else 1
-    except BaseException:  # noqa: BLE001 - the end of a process: all goes to its log
-        traceback.print_exc()
-    finally:
-        logging.shutdown()
-        for stream in (sys.stdout, sys.stderr):
-            try:
-                stream.flush()
-            except OSError:
-                code = code or 1
-        # Threads of third-party libraries must not keep a finished process alive.
-        os._exit(code)
-
-
-def _redirect(log_file: Path) -> None:
-    log_file.parent.mkdir(parents=True, exist_ok=True)
-    log = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    os.close(log)
-    os.close(null)
-    # Whole lines, and into the log even where the launcher's streams were replaced.
-    sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
-    sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
 
 
 def spawned_role(name: str, command: Sequence[str], log_file: Path) -> Role:
@@ -270,51 +200,3 @@ def spawned_role(name: str, command: Sequence[str], log_file: Path) -> Role:
         )
 
     return Role(name=name, start=start, log_file=log_file)
-
-
-def rehearse(settings: Settings) -> None:
-    """Set the program up once, in a process that ends then, to see that it can be.
-
-    Raises
-    ------
-    AcoupiError
-        What a person should know when the set-up fails, with its exit code.
-    """
-    read_end, write_end = os.pipe()
-
-    def body() -> int:
-        os.close(read_end)
-        os.write(write_end, json.dumps(_attempt(settings)).encode()[:60_000])
-        return 0
-
-    pid = _fork(body, None, lambda: None)
-    os.close(write_end)
-    with os.fdopen(read_end, "rb") as answers:
-        text = answers.read()
-    _, status = os.waitpid(pid, 0)
-    if not text:
-        raise AcoupiError(
-            "The program ended its process while it was set up (code "
-            f"{os.waitstatus_to_exitcode(status)}): its setup() must return."
-        )
-    message, exit_code = json.loads(text)
-    if exit_code:
-        kind = ConfigurationError if exit_code == 2 else AcoupiError
-        raise kind(message)
-
-
-def _attempt(settings: Settings) -> tuple[str, int]:
-    """Return what to say, and the exit code: 0 when the set-up works."""
-    from acoupi.system.apps import get_celery_app
-
-    try:
-        app: Any = get_celery_app(settings)
-        store = getattr(app.acoupi_program, "store", None)
-        if store is not None:
-            # The first use opens it: a newer schema or a read-only disk shows now.
-            store.get_current_deployment()
-    except AcoupiError as error:
-        return str(error), error.exit_code
-    except Exception as error:  # noqa: BLE001 - programs are others' code
-        return f"The program cannot be set up: {type(error).__name__}: {error}", 1
-    return "", 0

@@ -73,8 +73,8 @@ def setup_program(
     Raises
     ------
     ConfigurationError
-        When the program or a configuration is not valid, or the home is managed by
-        something else.
+        When the program or a configuration is not valid, the program's own ``setup()``
+        fails, or the home is managed by something else.
     SetupError
         When files cannot be written; the home is then as it was.
     """
@@ -88,6 +88,7 @@ def setup_program(
     config, files = home_files(
         settings, program_name, program, program_config, celery_config
     )
+    _rehearse(settings, program, config, files)
     try:
         replace_together(settings.home, files, {"log": 0o755, "run": 0o700})
     except DirectoryBusyError as error:
@@ -101,6 +102,27 @@ def setup_program(
             "what was set up before is unchanged"
         ) from error
     return config
+
+
+def _rehearse(
+    settings: Settings,
+    program: type[AcoupiProgram[Any]],
+    config: BaseModel,
+    files: Mapping[str, NewFile],
+) -> None:
+    """Raise an error when the program's own ``setup()`` fails."""
+    from acoupi.system.rehearsal import rehearse_setup
+
+    if take_references(json.loads(files["config/program.json"].content))[1]:
+        # Only the services have the secrets: a program may rightly refuse stand-ins.
+        return
+    data, references = take_references(json.loads(files["config/celery.json"].content))
+    if references:
+        data["broker_url"] = None
+    try:
+        rehearse_setup(settings, program, config, validate_config(CeleryConfig, data))
+    except AcoupiError as error:
+        raise type(error)(f"{error}; nothing was changed") from error
 
 
 def refuse_when_managed(settings: Settings) -> None:

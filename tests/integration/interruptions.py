@@ -68,6 +68,8 @@ def _count_steps(number: int) -> None:
         return connection
 
     sqlite3.connect = connect_and_count
+    # What it starts lives on when it is killed, and is not killed for it.
+    os.register_at_fork(after_in_child=lambda: sys.setprofile(None))
     sys.setprofile(called)
 
 

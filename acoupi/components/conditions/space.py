@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import ClassVar
 
+from acoupi.components.places import existing_place
 from acoupi.components.types import RecordingCondition
 from acoupi.errors import ConfigurationError
 
@@ -71,7 +72,7 @@ class HasSufficientSpace(RecordingCondition):
     def should_record(self, now: datetime.datetime | None = None) -> bool:  # noqa: ARG002 - the contract's argument; space is about now
         """Tell whether there is enough free space now."""
         try:
-            free = shutil.disk_usage(_existing(self.path)).free
+            free = shutil.disk_usage(existing_place(self.path)).free
         except OSError as error:
             if not self._unreadable:
                 logger.warning(
@@ -83,11 +84,3 @@ class HasSufficientSpace(RecordingCondition):
             return True
         self._unreadable = False
         return free >= self.min_bytes
-
-
-def _existing(path: Path) -> Path:
-    """Return the path, or its nearest parent that exists."""
-    for candidate in (path, *path.parents):
-        if candidate.exists():
-            return candidate
-    return path

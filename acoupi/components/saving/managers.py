@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from acoupi.audio.durability import copy_durably, fsync_directory
+from acoupi.components.places import existing_place
 from acoupi.components.saving.filters import best_score
 from acoupi.components.types import RecordingSavingManager
 from acoupi.errors import ConfigurationError
@@ -14,12 +17,16 @@ from acoupi.errors import ConfigurationError
 if TYPE_CHECKING:
     from acoupi import data
 
-__all__ = ["SaveRecordingManager"]
+__all__ = ["PlaceError", "SaveRecordingManager"]
 
 logger = logging.getLogger(__name__)
 
 MAX_REMEMBERED = 100
 """Directories remembered as free of leftovers: looking takes long in a full one."""
+
+
+class PlaceError(OSError):
+    """The directory for recordings cannot be used; that is no recording's fault."""
 
 
 class SaveRecordingManager(RecordingSavingManager):
@@ -50,6 +57,8 @@ class SaveRecordingManager(RecordingSavingManager):
         without loss to about half their size.
     compression
         Of FLAC, from 0 (fast) to 1 (small).
+    make_directories
+        Whether to make the directories now rather than for the first recording.
 
     Raises
     ------
@@ -67,6 +76,7 @@ class SaveRecordingManager(RecordingSavingManager):
         saving_threshold: float = 0.3,
         file_format: Literal["keep", "flac"] = "keep",
         compression: float = 0.4,
+        make_directories: bool = True,
     ) -> None:
         for name, value in (
             ("detection_threshold", detection_threshold),
@@ -83,14 +93,26 @@ class SaveRecordingManager(RecordingSavingManager):
         self.file_format = file_format
         self.compression = compression
         self._cleaned: set[Path] = set()
+        if make_directories:
+            for directory in (self.dirpath, self.dirpath_true, self.dirpath_false):
+                self._make_now(directory)
+
+    def check(self) -> None:
+        """Raise an error when a directory cannot be written to, or not be made.
+
+        Raises
+        ------
+        ConfigurationError
+            When it cannot.
+        """
         for directory in (self.dirpath, self.dirpath_true, self.dirpath_false):
-            try:
-                directory.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
+            place = existing_place(directory)
+            if not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
                 raise ConfigurationError(
-                    f"{directory} cannot be made ({error.strerror}): choose a "
-                    "directory for recordings that can be written to."
-                ) from error
+                    f"recordings cannot be kept in {directory}, as {place} cannot be "
+                    "written to: choose another directory (paths.recordings), or make "
+                    "it writable for the user that runs the sensor"
+                )
 
     def save_recording(
         self,
@@ -101,6 +123,8 @@ class SaveRecordingManager(RecordingSavingManager):
 
         Raises
         ------
+        PlaceError
+            When the directory cannot be made or written to.
         OSError
             When the file cannot be read or the disk refuses; nothing is left behind.
         """
@@ -151,10 +175,25 @@ class SaveRecordingManager(RecordingSavingManager):
             logger.warning("%s is kept as it is: %s", source, error)
             return None
 
+    @staticmethod
+    def _make_now(directory: Path) -> None:
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(
+                f"{directory} cannot be made ({error.strerror}): choose a "
+                "directory for recordings that can be written to."
+            ) from error
+
     def _make(self, directory: Path) -> None:
         if not directory.is_dir():
-            directory.mkdir(parents=True, exist_ok=True)
+            try:
+                directory.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise PlaceError(error.errno, error.strerror, str(directory)) from error
             fsync_directory(directory.parent)
+        if not os.access(directory, os.W_OK | os.X_OK):
+            raise PlaceError(errno.EACCES, os.strerror(errno.EACCES), str(directory))
         if directory in self._cleaned:
             return
         # what a power cut left of an unfinished copy; hidden, so never a recording

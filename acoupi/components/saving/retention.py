@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from acoupi import data
 from acoupi.audio.wallclock import clock_is_synchronised, read_boot_id
 from acoupi.components.clock_correction import is_uncorrected
+from acoupi.components.places import existing_place
 from acoupi.components.stores.kept import KeptRecordings
 from acoupi.errors import ConfigurationError
 
@@ -147,7 +148,7 @@ class Retention:
     def _missing_bytes(self) -> float:
         if not self.min_free_bytes:
             return 0
-        space = os.statvfs(self.dirpath)
+        space = os.statvfs(existing_place(self.dirpath))
         free = space.f_bavail * space.f_frsize
         if free >= self.min_free_bytes:
             return 0

@@ -134,6 +134,7 @@ class BasicProgram(AcoupiProgram[BasicConfig], Generic[BasicConfig]):
             SaveRecordingManager(
                 dirpath=recordings,
                 file_format="flac" if config.keeping.file_format == "flac" else "keep",
+                make_directories=False,
             )
         ]
 
@@ -275,9 +276,11 @@ class BasicProgram(AcoupiProgram[BasicConfig], Generic[BasicConfig]):
 
     # The life of a sensor.
 
-    def check(self, config: BasicConfig) -> None:  # noqa: ARG002  # For subclasses.
+    def check(self, config: BasicConfig) -> None:
         """Raise an error that names the remedy when recording cannot work."""
         self.recorder.check()
+        for manager in self.get_file_managers(config):
+            manager.check()
 
     def on_start(self, deployment: data.Deployment) -> None:
         """Store the deployment that starts."""

@@ -65,6 +65,7 @@ class DetectionProgram(MessagingProgram[DetectionConfig], Generic[DetectionConfi
                 detection_threshold=threshold,
                 saving_threshold=threshold,
                 file_format="flac" if config.keeping.file_format == "flac" else "keep",
+                make_directories=False,
             )
         ]
 

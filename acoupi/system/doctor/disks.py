@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from acoupi.components.places import existing_place
 from acoupi.system.doctor.findings import Finding, error, warning
 from acoupi.system.doctor.sensor import Machine, Sensor
 
@@ -42,8 +43,7 @@ def probe(sensor: Sensor) -> Iterator[Finding]:
     for name, path in _places(sensor):
         there = path
         try:
-            while not there.exists() and there != there.parent:
-                there = there.parent
+            there = existing_place(path)
             device, space = there.stat().st_dev, os.statvfs(there)
         except OSError as problem:
             yield error(

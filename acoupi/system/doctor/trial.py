@@ -19,6 +19,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from acoupi.components.places import existing_place
 from acoupi.errors import AcoupiError
 from acoupi.system.doctor.findings import Finding, error, warning
 from acoupi.system.settings import Settings, home_in_environment
@@ -205,9 +206,7 @@ def _try_paths(config: BaseModel) -> Iterator[Finding]:
     from acoupi.system.units import writable_paths
 
     for path in writable_paths(config):
-        there = path
-        while not there.exists() and there != there.parent:
-            there = there.parent
+        there = existing_place(path)
         if not os.access(there, os.W_OK | os.X_OK) and not _is_read_only(there):
             yield error(
                 "data-not-writable",

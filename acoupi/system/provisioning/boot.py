@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from acoupi.errors import AcoupiError
+from acoupi.system.ownership import as_owner_of
 from acoupi.system.provisioning import connections, sensor
 from acoupi.system.provisioning.document import looks_secret, read_document
 from acoupi.system.provisioning.machine import observe
 from acoupi.system.provisioning.memory import Memory
 from acoupi.system.provisioning.outcome import Outcome, Problem
-from acoupi.system.provisioning.ownership import as_owner_of
 from acoupi.system.provisioning.partition import CONFIGURATION, REPORT, Partition
 from acoupi.system.provisioning.positions import find_line, key_lines
 from acoupi.system.provisioning.report import write_words

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import stat
@@ -11,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from acoupi.errors import ConfigurationError
+from acoupi.errors import AcoupiError, ConfigurationError
 from acoupi.system import (
     CeleryConfig,
     Settings,
     list_programs,
     load_config,
+    rehearsal,
     setup_program,
 )
 from acoupi.system.configuration import (
@@ -24,6 +26,7 @@ from acoupi.system.configuration import (
     NotSetUpError,
     load_celery_config,
     read_program_name,
+    read_raw_config,
 )
 from acoupi.system.setup import SetupError
 from acoupi.system.validation import InvalidConfigurationError
@@ -40,6 +43,19 @@ class Config(BaseModel):
     duration: float = Field(gt=0)
     password: SecretStr | None = None
     place: Path = Field(default_factory=lambda: Path(os.environ["ACOUPI_HOME"]) / "d")
+    fault: str | None = None
+
+def fail():
+    raise RuntimeError("no such sensor")
+
+FAULTS = {
+    "raise": fail,
+    "exit": lambda: os.sys.exit(7),
+    "vanish": lambda: os._exit(0),
+    "crash": lambda: os.kill(os.getpid(), 11),
+    "ask": lambda: input("Which?"),
+    "hang": lambda: os.read(os.pipe()[0], 1),
+}
 
 class Sample(AcoupiProgram[Config]):
     config_schema = Config
@@ -49,6 +65,8 @@ class Sample(AcoupiProgram[Config]):
     ])
     def setup(self, config):
         self.add_task(self.look, schedule=10)
+        if config.fault:
+            FAULTS[config.fault]()
     def look(self):
         pass
 '''
@@ -67,6 +85,12 @@ LAYOUT = {
     "log",
     "run",
 }
+
+
+@pytest.fixture(autouse=True, scope="module")
+def celery():
+    """Loaded once, and not in each of the processes that try a program."""
+    importlib.import_module("acoupi.system.bootsteps")
 
 
 @pytest.fixture(autouse=True)
@@ -381,4 +405,56 @@ def test_every_program_that_ships_can_be_set_up_without_a_question(settings, ent
 def test_the_stored_configuration_is_complete_and_readable(settings):
     setup_program(settings, PROGRAM, {"duration": 3})
     stored = json.loads(settings.program_file.read_text())
-    assert set(stored) == {"duration", "password", "place"}
+    assert set(stored) == {"duration", "fault", "password", "place"}
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("raise", "RuntimeError: no such sensor"),
+        ("exit", "SystemExit: 7"),
+        ("vanish", "ended its process"),
+        ("crash", "SIGSEGV"),
+        ("ask", "EOFError"),
+        ("hang", "did not end within"),
+    ],
+)
+def test_a_program_whose_own_setup_fails_is_refused(settings, monkeypatch, fault, said):
+    if fault == "hang":
+        monkeypatch.setattr(rehearsal, "PATIENCE", 0.5)
+    with pytest.raises(AcoupiError, match=said) as refusal:
+        setup_program(settings, PROGRAM, {"duration": 3, "fault": fault})
+    assert PROGRAM in str(refusal.value)
+    assert "nothing was changed" in str(refusal.value)
+    assert not settings.home.exists()
+
+
+def test_a_program_whose_own_setup_fails_leaves_the_former_one(settings):
+    setup_program(settings, PROGRAM, {"duration": 3})
+    before = tree(settings.home)
+    with pytest.raises(ConfigurationError, match="no such sensor"):
+        setup_program(settings, PROGRAM, {"duration": 4, "fault": "raise"})
+    assert tree(settings.home) == before
+
+
+def test_a_program_is_not_refused_for_secrets_that_only_its_services_have(settings):
+    secret = {"_secret": "password"}
+    given = {"duration": 3, "fault": "raise", "password": secret}
+    setup_program(settings, PROGRAM, given)
+    assert read_raw_config(settings.program_file)["password"] == secret
+
+
+@pytest.mark.parametrize("program", ["default", "connected", "activity"])
+def test_setting_a_program_up_opens_no_microphone_and_makes_no_data(
+    settings, tmp_path, program
+):
+    paths = {
+        name: str(tmp_path / "data" / name)
+        for name in ("tmp_audio", "recordings", "db_metadata")
+    }
+    # A device that is not there cannot be opened.
+    microphone = {"source": "microphone", "device_name": "no such microphone"}
+    config = {"microphone": microphone, "paths": paths, "timezone": "UTC"}
+    setup_program(settings, f"acoupi.programs.{program}", config)
+    assert set(tree(settings.home)) == LAYOUT
+    assert not (tmp_path / "data").exists()

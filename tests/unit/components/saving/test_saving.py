@@ -23,6 +23,7 @@ from acoupi.components.saving import (
     SavingThreshold,
     SetAsideFolder,
 )
+from acoupi.components.saving.managers import PlaceError
 from acoupi.components.stores import SqliteStore
 from acoupi.errors import ConfigurationError
 
@@ -158,6 +159,21 @@ def test_a_full_directory_is_searched_for_leftovers_once_only(tmp_path, monkeypa
         for score in (0.9, 0.4):
             assert manager.save_recording(recording, [output_of(recording, score)])
     assert sorted(searched) == [manager.dirpath_false, manager.dirpath_true]
+
+
+def test_directories_can_be_left_to_the_first_recording(tmp_path, recording):
+    manager = SaveRecordingManager(
+        tmp_path / "disk" / "recordings", make_directories=False
+    )
+    manager.check()
+    assert not (tmp_path / "disk").exists()
+    (tmp_path / "disk").write_text("not mounted")
+    with pytest.raises(ConfigurationError, match="cannot be written to"):
+        manager.check()
+    with pytest.raises(PlaceError, match="disk/recordings"):
+        manager.save_recording(recording)
+    (tmp_path / "disk").unlink()
+    assert manager.save_recording(recording).parent == manager.dirpath
 
 
 def test_what_a_killed_copy_left_is_cleared_away(manager, recording):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from acoupi.errors import AcoupiError, ConfigurationError
-from acoupi.system.provisioning.ownership import as_owner_of
+from acoupi.system.apart import run_apart
+from acoupi.system.ownership import as_owner_of, become_owner_of
 
 NOBODY = 65534
 
@@ -42,6 +44,14 @@ def test_root_acts_as_the_owner_and_hears_what_came_of_it(foreign):
     assert os.geteuid() == 0
 
 
+def test_a_process_becomes_the_owner_of_what_is_yet_to_be_made(foreign):
+    def who() -> int:
+        return os.getuid()
+
+    become = partial(become_owner_of, foreign / "not" / "there")
+    assert run_apart(who, "looking", before=become) == NOBODY
+
+
 def test_what_the_owner_may_not_do_fails(foreign):
     with pytest.raises(AcoupiError, match="PermissionError"):
         as_owner_of(foreign, lambda: (foreign.parent / "made").write_text("x"))
@@ -56,5 +66,5 @@ def test_errors_for_people_arrive_as_they_are(foreign):
 
 
 def test_a_process_that_dies_is_an_error(foreign):
-    with pytest.raises(AcoupiError, match="without a result"):
+    with pytest.raises(AcoupiError, match="SIGKILL"):
         as_owner_of(foreign, lambda: os.kill(os.getpid(), 9))
