@@ -27,6 +27,9 @@ SLOWNESS = 4
 
 NICE = -15
 
+PIECE = 1 << 19
+"""Bytes that are copied into a machine at once; of more, the agent is slow to read."""
+
 PROCESSOR = "max,avx=off,avx2=off"
 """Without what QEMU 7.2 imitates badly: numpy dies by SIGSEGV in its AVX2 code."""
 
@@ -234,10 +237,13 @@ class VirtualMachine(Machine):
             if file.is_dir():
                 self.succeed(f"mkdir -p {name}")
                 continue
-            command = f"mkdir -p $(dirname {name}); cat >{name}"
-            code, _ = self._execute(command, file.read_bytes())
-            if code != 0:
-                raise MachineError(f"`{command}` failed: {code}")
+            self.succeed(f"mkdir -p $(dirname {name}); : >{name}")
+            content = file.read_bytes()
+            for begin in range(0, len(content), PIECE):
+                command = f"cat >>{name}"
+                code, _ = self._execute(command, content[begin : begin + PIECE])
+                if code != 0:
+                    raise MachineError(f"`{command}` failed: {code}")
 
     def copy_to_host(self, source: str, target: str) -> None:
         """Copy a file out of the machine."""

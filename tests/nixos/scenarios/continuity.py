@@ -21,6 +21,12 @@ def newest(sensor: Sensor) -> int:
     return int(rows[0]["n"])
 
 
+def waiting(sensor: Sensor) -> int:
+    """Return how many recordings wait in memory for their decision."""
+    names = sensor.machine.succeed("find /dev/shm /run -name '*.wav' -path '*acoupi*'")
+    return len(names.splitlines())
+
+
 def breaks(sensor: Sensor, after: float = 0) -> list[float]:
     """Return the seconds that are missing between recordings, one number a break.
 

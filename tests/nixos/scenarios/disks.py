@@ -89,13 +89,13 @@ def records_on_a_read_only_disk(sensor: Sensor, place: str) -> None:
         f"mount -o remount,ro {place}", "systemctl start --no-block acoupi.target"
     )
     # The recorder needs nothing of that disk: what it records waits in memory.
-    before = _waiting(sensor)
-    eventually("waiting recordings", lambda: _waiting(sensor) >= before + 5)
+    before = continuity.waiting(sensor)
+    eventually("waiting recordings", lambda: continuity.waiting(sensor) >= before + 5)
     told = sensor.machine.execute(
         f"ACOUPI_HOME={sensor.home} acoupi status 2>&1 || true"
     )[1]
     assert "Problem" in told or "Error" in told, told
-    waiting = _waiting(sensor) - before
+    waiting = continuity.waiting(sensor) - before
     # What a service sees of a disk was decided when it was started.
     sensor.machine.succeed(
         f"mount -o remount,rw {place}", "systemctl restart 'acoupi-*.service'"
@@ -208,113 +208,6 @@ def goes_on_when_flushing_fails(sensor: Sensor, seconds: float = 15) -> None:
         assert sensor.show(unit, "MainPID") == pid
 
 
-FAULTY_DISK = """\
-[Unit]
-Description=The disk of the sensor's home, on which faults can be laid
-DefaultDependencies=no
-After=local-fs.target
-Before=acoupi.target acoupi-beat.service acoupi-broker.service \\
-acoupi-worker-default.service acoupi-worker-detection.service \\
-acoupi-worker-recording.service
-[Service]
-Type=oneshot
-RemainAfterExit=yes
-ExecStart=/bin/sh -ec 'modprobe --all dm-mod dm-delay dm-flakey; \\
-size=$(blockdev --getsz {device}); \\
-dmsetup create faulty --table "0 $size linear {device} 0"; \\
-udevadm settle; e2fsck -p /dev/mapper/faulty || test $? -le 2; \\
-mkdir --parents {place}; mount /dev/mapper/faulty {place}'
-[Install]
-WantedBy=multi-user.target
-"""
-
-TABLES = {
-    "sound": "0 $size linear {device} 0",
-    "slow": "0 $size delay {device} 0 0 {device} 0 150",
-    "refusing": "0 $size flakey {device} 0 0 3600 1 error_writes",
-}
-"""What the device mapper makes of the disk: as it is, 150 ms a write, no writing."""
-
-
-def put_home_on_faulty_disk(machine, unit: str, device: str) -> None:
-    """Format a disk, and mount it where homes are, at each boot, by a unit."""
-    machine.succeed(
-        f"mke2fs -q -t ext4 {device}",
-        "systemctl daemon-reload",
-        f"systemctl enable --quiet --now {unit}",
-    )
-
-
-def make_disk(sensor: Sensor, device: str, what: str) -> None:
-    """Let the disk be one of `TABLES` from now on."""
-    table = TABLES[what].format(device=device)
-    sensor.machine.succeed(
-        f"size=$(blockdev --getsz {device});"
-        " dmsetup suspend --noflush --nolockfs faulty;"
-        f' dmsetup load faulty --table "{table}"; dmsetup resume faulty'
-    )
-
-
-def records_on_a_slow_disk(sensor: Sensor, device: str) -> None:
-    """Nothing is lost on a disk that takes 150 ms a write, or takes 1 MB a second."""
-    begun = continuity.now(sensor)
-    make_disk(sensor, device, "slow")
-    continuity.detects_again(sensor, 240)
-    make_disk(sensor, device, "sound")
-    limit = "systemctl set-property --runtime system.slice IOWriteBandwidthMax="
-    machine = sensor.machine
-    machine.succeed(f"{limit}'/dev/mapper/faulty 1M'")
-    continuity.detects_again(sensor, 240)
-    machine.succeed(limit)
-    assert continuity.breaks(sensor, begun) == []
-    assert sensor.status()["recorder"]["samples_lost"] == 0
-
-
-def records_while_the_kernel_refuses_to_write(sensor: Sensor, place: str) -> None:
-    """All file systems become read-only under the sensor, and writable again."""
-    begun = continuity.now(sensor)
-    machine = sensor.machine
-    machine.succeed("echo 1 >/proc/sys/kernel/sysrq; echo u >/proc/sysrq-trigger")
-    machine.wait_until_fails(f"touch {place}/trial")
-    waiting = _waiting(sensor)
-    eventually("waiting recordings", lambda: _waiting(sensor) >= waiting + 5, 120)
-    machine.succeed("mount -o remount,rw /", f"mount -o remount,rw {place}")
-    continuity.detects_again(sensor, 240)
-    continuity.is_sound(sensor)
-    assert continuity.breaks(sensor, begun) == []
-
-
-def records_until_the_disk_is_replaced(sensor: Sensor, device: str, sound: str) -> None:
-    """A disk that fails costs nothing that was acknowledged, nor the sound meanwhile.
-
-    Until the boot, when it is a good one again: then all goes on from what it holds.
-    """
-    machine = sensor.machine
-    eventually("ten analysed", lambda: sensor.count("model_output") >= 10, 120)
-    known = sensor.query("SELECT id FROM recording")
-    analysed = sensor.query("SELECT id FROM model_output")
-    make_disk(sensor, device, "refusing")
-    waiting = _waiting(sensor)
-    eventually("waiting recordings", lambda: _waiting(sensor) >= waiting + 8, 120)
-    assert sensor.show("acoupi-worker-recording.service", "NRestarts") == "0"
-    # What has arrived is on a disk of this machine, too, and is not what is tested.
-    machine.succeed(
-        "systemctl stop listener.service", "sync /var/lib/listener/messages"
-    )
-    machine.crash()
-    machine.start()
-    sensor.play_sound(sound)
-    continuity.detects_again(sensor, 300)
-    continuity.is_sound(sensor)
-    recordings = {row["id"] for row in sensor.query("SELECT id FROM recording")}
-    lost = {row["id"] for row in known} - recordings
-    assert not lost, f"{len(lost)} of {len(known)} recordings are gone"
-    outputs = {row["id"] for row in sensor.query("SELECT id FROM model_output")}
-    assert {row["id"] for row in analysed} <= outputs
-    # What was told was stored before.
-    assert set(sensor.received_recordings()) <= recordings
-
-
 def _made(sensor: Sensor) -> int:
     recorder = sensor.status()["recorder"]
     return int(recorder["recordings"]) if recorder["current"] else 0
@@ -323,11 +216,6 @@ def _made(sensor: Sensor) -> int:
 def _is_recording_anew(sensor: Sensor, former: dict[str, str]) -> bool:
     pid = str(sensor.status()["recorder"]["pid"])
     return pid not in former.values() and sensor.is_recording()
-
-
-def _waiting(sensor: Sensor) -> int:
-    names = sensor.machine.succeed("find /dev/shm /run -name '*.wav' -path '*acoupi*'")
-    return len(names.splitlines())
 
 
 def _losses(sensor: Sensor) -> dict[str, int]:

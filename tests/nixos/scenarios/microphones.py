@@ -71,6 +71,7 @@ def survives_unplugging(sensor: Sensor, times: int) -> list[float]:
     machine = sensor.machine
     device = sensor.status()["recorder"]["device"]
     former = sensor.show("acoupi-worker-recording.service", "MainPID")
+    opened = _count_open_files(sensor, former)
     taken = []
     for number in range(times):
         machine.succeed(UNPLUG)
@@ -91,6 +92,10 @@ def survives_unplugging(sensor: Sensor, times: int) -> list[float]:
     )
     assert recorded == [{"device": device}]
     assert sensor.show("acoupi-worker-recording.service", "MainPID") == former
+    eventually(
+        "no more open files than before",
+        lambda: _count_open_files(sensor, former) <= opened + 2,
+    )
     continuity.detects_again(sensor)
     assert max(taken) < RETURN_SECONDS, taken
     return taken
@@ -136,6 +141,10 @@ def play_instead(sensor: Sensor, file: str) -> None:
     """Play another sound file of this host to the microphone."""
     sensor.machine.succeed("systemctl stop playing.service")
     sensor.play_sound(file)
+
+
+def _count_open_files(sensor: Sensor, pid: str) -> int:
+    return int(sensor.machine.succeed(f"ls /proc/{pid}/fd | wc --lines"))
 
 
 def _problems(sensor: Sensor) -> list[str]:

@@ -87,12 +87,16 @@ def write_counter(path: str, seconds: int, samplerate: int) -> None:
     samplerate : int
         In Hz.
     """
-    cycle = array.array("h", [*range(32_768), *range(-32_768, 0)])
-    if sys.byteorder == "big":
-        cycle.byteswap()
-    size = 2 * seconds * samplerate
-    content = (cycle.tobytes() * (size // (2 * len(cycle)) + 1))[:size]
+    content = counting(seconds * samplerate)
     if path.endswith(".wav"):
         _write_frames(path, content, samplerate)
     else:
         Path(path).write_bytes(content)
+
+
+def counting(samples: int) -> bytes:
+    """Return samples that count, as they are in a sound file."""
+    cycle = array.array("h", [*range(32_768), *range(-32_768, 0)])
+    if sys.byteorder == "big":
+        cycle.byteswap()
+    return (cycle.tobytes() * (samples // len(cycle) + 1))[: 2 * samples]
