@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
-__all__ = ["existing_place"]
+from pydantic import AfterValidator
+
+__all__ = ["FullPath", "existing_place"]
 
 
 def existing_place(path: Path) -> Path:
@@ -20,3 +23,19 @@ def existing_place(path: Path) -> Path:
         if candidate.exists():
             return candidate
     return path
+
+
+def _full(path: Path) -> Path:
+    """Return the path with ``~`` written out; refuse one that depends on where from."""
+    try:
+        full = path.expanduser()
+    except RuntimeError:
+        full = path
+    if not full.is_absolute():
+        example = "" if full == Path() else f", as {full.absolute()}"
+        raise ValueError(f"must be a full path, which begins with /{example}")
+    return full
+
+
+FullPath = Annotated[Path, AfterValidator(_full)]
+"""A path in a configuration: the processes that use it run in different directories."""

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from acoupi.system.apart import run_apart
+from acoupi.system.configuration import read_program_name
 from acoupi.system.ownership import become_owner_of
 from acoupi.system.settings import home_in_environment
 
@@ -71,4 +72,4 @@ def rehearse(settings: Settings) -> None:
             # The first use opens it: a newer schema or a read-only disk shows now.
             store.get_current_deployment()
 
-    run_apart(set_up, "The set-up of the program")
+    run_apart(set_up, f"setup() of the program {read_program_name(settings)}")

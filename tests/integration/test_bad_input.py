@@ -345,6 +345,18 @@ CASES = [
         ("source_path", "file"),
     ),
     Case(
+        "path that depends on where the sensor is started",
+        setting("--paths.recordings", "recordings"),
+        2,
+        ("paths.recordings", "full path", "/recordings"),
+    ),
+    Case(
+        "path that is empty",
+        setting("--paths.db_metadata="),
+        2,
+        ("paths.db_metadata", "full path"),
+    ),
+    Case(
         "broker of messages without a host",
         setting("--messaging.mqtt.topic", "birds"),
         2,

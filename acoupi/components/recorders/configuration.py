@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from acoupi.components.places import FullPath
 
 if TYPE_CHECKING:
     from acoupi.audio.sources import Source
@@ -50,7 +51,7 @@ class MicrophoneConfig(BaseModel):
             "file, a folder of them, or a generated signal"
         ),
     )
-    source_path: Path | None = Field(
+    source_path: FullPath | None = Field(
         default=None,
         description="Sound file or folder to play when source is file or folder",
         json_schema_extra={"applies_when": {"source": ["file", "folder"]}},

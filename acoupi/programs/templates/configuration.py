@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import datetime
 import zoneinfo
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, field_validator
 
 from acoupi.components.messengers import HTTPConfig, MQTTConfig
 from acoupi.components.metrics import MetricsConfig
+from acoupi.components.places import FullPath
 from acoupi.components.recorders import MicrophoneConfig
 from acoupi.programs.core.prompting import NoUserPrompt
 from acoupi.programs.templates.places import data_path, temporary_audio_path
@@ -64,16 +64,16 @@ class AudioConfiguration(BaseModel):
 class PathsConfiguration(BaseModel):
     """Where recordings and their metadata are kept."""
 
-    tmp_audio: Path = Field(
+    tmp_audio: FullPath = Field(
         default_factory=temporary_audio_path,
         description="Directory in which recordings wait until it is decided whether "
         "they are kept; best in memory.",
     )
-    recordings: Path = Field(
+    recordings: FullPath = Field(
         default_factory=lambda: data_path("recordings"),
         description="Directory of the recordings that are kept.",
     )
-    db_metadata: Path = Field(
+    db_metadata: FullPath = Field(
         default_factory=lambda: data_path("acoupi.db"),
         description="Database of recordings and detections.",
     )
@@ -164,7 +164,7 @@ class BasicProgramConfiguration(BaseModel):
 class MessagingConfig(BaseModel):
     """Where messages are sent, how often, and where they wait until then."""
 
-    messages_db: Path = Field(
+    messages_db: FullPath = Field(
         default_factory=lambda: data_path("acoupi.db"),
         description="Database of the messages that wait. When it is the database of "
         "recordings, a detection and its message are stored together or not at all.",
