@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,11 @@ import pytest
 from acoupi.programs.templates.places import temporary_audio_path
 
 pytest_plugins = ["acoupi.testing"]
+
+# What tests of several folders share is found by its name.
+HERE = str(Path(__file__).parent)
+if HERE not in sys.path:
+    sys.path.insert(0, HERE)
 
 
 @pytest.fixture(autouse=True, scope="session")

