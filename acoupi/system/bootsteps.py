@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any, cast
 
 from celery import bootsteps, signals
@@ -10,10 +9,9 @@ from celery.utils.log import get_logger
 
 from acoupi.system.broker_watchdog import BrokerWatchdog
 from acoupi.system.deliveries import forget_lost_deliveries
-from acoupi.system.deployments import announce_deployment
 from acoupi.system.intake import drop_what_is_not_understood
+from acoupi.system.lifecycle import ProgramLife
 from acoupi.system.notify import ServiceNotifier
-from acoupi.system.troubles import TroubleLog
 from acoupi.system.vigilance import Condition, Guard
 
 if TYPE_CHECKING:
@@ -54,12 +52,10 @@ class ProgramStep(bootsteps.StartStopStep):
 
     def __init__(self, parent: Any, **kwargs: Any) -> None:
         super().__init__(parent, **kwargs)
-        self._program = cast("AcoupiProgram[Any]", parent.app.acoupi_program)
-        self._queues: list[str] = []
         self._notifier = ServiceNotifier()
         self._guard: Guard | None = None
         self._broker_watchdog: BrokerWatchdog | None = None
-        self._running = False
+        self._life: ProgramLife | None = None
         parent.acoupi_step = self
 
     def start(self, parent: Any) -> None:
@@ -68,8 +64,9 @@ class ProgramStep(bootsteps.StartStopStep):
         from celery.worker import state
 
         state.successful_requests.maxlen = MOST_REMEMBERED
-        self._queues = list(parent.app.amqp.queues.consume_from)
-        program, queues = self._program, self._queues
+        queues = list(parent.app.amqp.queues.consume_from)
+        life = ProgramLife.of(parent.app, str(parent.hostname), queues)
+        program = life.program
         needs_broker = program.needs_broker(queues)
         self.condition = Condition(
             needs_broker=needs_broker,
@@ -81,15 +78,8 @@ class ProgramStep(bootsteps.StartStopStep):
         # Sent at the very end of a warm shutdown, after the pool has drained, while
         # a step that starts after the pool is stopped before it.
         signals.worker_shutdown.connect(self._worker_gone)
-        self._running = True
-        self._remember_troubles(parent)
-        self._announce_deployment(parent)
-        try:
-            program.worker_started(queues)
-        # Of whatever kind: the worker ends by it, and the next one has to be told why.
-        except BaseException:
-            logger.exception("The program's worker_started failed")
-            raise
+        self._life = life
+        life.begin()
         if not needs_broker:
             self._notifier.ready("working")
         self._guard = Guard(self.condition, self._notifier)
@@ -102,33 +92,6 @@ class ProgramStep(bootsteps.StartStopStep):
             socket = parent.app.acoupi_settings.broker_socket
             self._broker_watchdog = BrokerWatchdog(socket)
             self._broker_watchdog.start()
-
-    @staticmethod
-    def _remember_troubles(parent: Any) -> None:
-        """Let the status tell what the worker logs as errors."""
-        run_dir = parent.app.acoupi_settings.run_dir
-        name = str(parent.hostname).partition("@")[0]
-        handler = TroubleLog.of_role(run_dir, f"worker-{name}")
-        # Celery's loggers of tasks do not hand on to the root's.
-        for logged in (logging.getLogger(), logging.getLogger("celery.task")):
-            logged.addHandler(handler)
-
-    def _announce_deployment(self, parent: Any) -> None:
-        """Tell the program of a deployment that is older than its set-up.
-
-        In the first worker alone, and before it begins: of the templates' workers
-        that is the one that records.
-        """
-        first = self._program.get_worker_config().workers[0]
-        if str(parent.hostname).partition("@")[0] != first.name:
-            return
-        try:
-            if announce_deployment(parent.app.acoupi_settings, self._program):
-                logger.info("The program was told of the deployment under way")
-        # A sensor that does not know its place still records; the next start tries
-        # again.
-        except Exception:
-            logger.exception("The program could not be told of the deployment")
 
     def consumer_ready(self) -> None:
         """Note that the worker takes tasks."""
@@ -157,17 +120,13 @@ class ProgramStep(bootsteps.StartStopStep):
         self._finish()
 
     def _finish(self) -> None:
-        if not self._running:
+        if self._life is None:
             return
-        self._running = False
+        life, self._life = self._life, None
         signals.worker_shutdown.disconnect(self._worker_gone)
         signals.task_prerun.disconnect(self._task_began)
         signals.task_postrun.disconnect(self._task_ended)
-        try:
-            self._program.worker_stopping(self._queues)
-        # The worker has to end whatever the program's code does.
-        except Exception:
-            logger.exception("The program's worker_stopping failed")
+        life.end()
 
     def _task_began(self, task_id: str, task: Any, **_kwargs: Any) -> None:
         self.condition.task_began(task_id, task.name)

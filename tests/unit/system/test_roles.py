@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
+from celery import Celery
 
 from acoupi.errors import ConfigurationError
-from acoupi.programs import AcoupiWorker
+from acoupi.programs import AcoupiWorker, WorkerConfig
 from acoupi.system import Settings, get_celery_app, roles, setup_program
-from acoupi.system.roles import find_worker, main
+from acoupi.system.roles import find_worker, main, run_worker
+from acoupi.system.troubles import read_troubles
 
 RECORD = """
 import sys, time
@@ -113,6 +117,75 @@ def test_nothing_else_waits_before_it_ends(home, pauses, monkeypatch):
     monkeypatch.setattr(roles, "SOON", 0.0)
     assert main(["worker", "x"]) == 2
     assert pauses == []
+
+
+class Program:
+    """Notes what is asked of it, and raises what it is given."""
+
+    def __init__(self, raises: BaseException | None = None):
+        self.raises = raises
+        self.asked: list[str] = []
+
+    def get_worker_config(self):
+        return WorkerConfig(workers=[AcoupiWorker(name="first")])
+
+    def worker_started(self, queues):
+        self.asked.append(f"start {queues}")
+        if self.raises is not None:
+            raise self.raises
+
+    def worker_stopping(self, queues):
+        self.asked.append(f"stop {queues}")
+
+
+@pytest.fixture
+def loggers():
+    """Loggers that lose again what listens to them."""
+    kept = {
+        logger: list(logger.handlers)
+        for logger in (logging.getLogger(), logging.getLogger("celery.task"))
+    }
+    yield
+    for logger, handlers in kept.items():
+        logger.handlers[:] = handlers
+
+
+def run_with(program: Program, settings: Settings, pool: str = "threads") -> int:
+    """Run a worker whose Celery's part ends at once."""
+    app = Celery("test", set_as_current=False)
+    app.conf.update(worker_pool=pool)
+    app.log = SimpleNamespace(setup_logging_subsystem=lambda **_: None)
+    app.acoupi_program, app.acoupi_settings = program, settings
+
+    def make_worker(**_):
+        program.asked.append("Celery's worker")
+        return SimpleNamespace(start=lambda: None, exitcode=0)
+
+    app.Worker = make_worker
+    return run_worker(app, AcoupiWorker(name="recording", queues=["recording"]))
+
+
+@pytest.mark.usefixtures("loggers")
+def test_recording_does_not_wait_for_celery(home):
+    program = Program()
+    assert run_with(program, Settings()) == 0
+    assert program.asked == ["start ['recording']", "Celery's worker"]
+
+
+def test_a_recording_worker_is_not_copied_into_a_pool_of_processes(home):
+    program = Program()
+    assert run_with(program, Settings(), pool="prefork") == 0
+    assert program.asked == ["Celery's worker"]
+
+
+@pytest.mark.usefixtures("loggers")
+@pytest.mark.parametrize("raises", [ValueError("no microphone"), SystemExit(0)])
+def test_a_worker_whose_program_cannot_begin_fails_and_says_why(home, raises):
+    program = Program(raises)
+    assert run_with(program, Settings()) == 1
+    assert program.asked == ["start ['recording']", "stop ['recording']"]
+    troubles = [it["text"] for it in read_troubles(Settings().run_dir)]
+    assert any("worker_started failed" in it for it in troubles), troubles
 
 
 def test_a_role_is_required(capsys):
