@@ -140,7 +140,7 @@ class _Detector:
                 self.logger.exception("%s failed on %s", name, recording.path)
                 continue
             if not wanted:
-                self.logger.info("%s refused %s", name, recording.path)
+                self.logger.debug("%s refused %s", name, recording.path)
                 return f"refused by {name}"
         return None
 
@@ -205,7 +205,9 @@ class _Detector:
             if self.message_store is not None:
                 for message in messages:
                     self.message_store.store_message(message)
-        self.logger.info(
+        # Of a recording in which there is something, one line; of others none.
+        self.logger.log(
+            logging.INFO if output.detections else logging.DEBUG,
             "%s found %d in %s",
             output.name_model,
             len(output.detections),

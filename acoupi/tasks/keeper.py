@@ -179,7 +179,7 @@ class Keeper:
             # managers of others may not have flushed it
             _flush(path)
             self._settle(recording, path, "kept", reason)
-            self.logger.info("kept %s", path)
+            self.logger.debug("kept %s", path)
             return True
         return False
 

@@ -54,7 +54,7 @@ def generate_recording_task(
         with contextlib.closing(found) as recordings:
             for recording in recordings:
                 store.store_recording(recording)
-                logger.info(
+                logger.debug(
                     "recorded %s: %.3f s at %d Hz",
                     recording.path,
                     recording.duration,

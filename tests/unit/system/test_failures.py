@@ -20,9 +20,9 @@ def now():
 @pytest.fixture
 def log(now, caplog):
     """Log a failure as Celery does, and return what was written of it."""
-    logger = logging.Logger("celery.app.trace")
-    logger.addFilter(FailureFilter(lambda: now[0]))
-    logger.addHandler(caplog.handler)
+    logger = logging.getLogger("tests.failures")
+    quiet = FailureFilter(lambda: now[0])
+    logger.addFilter(quiet)
 
     def fail(error, task="file_management_task"):
         caplog.clear()
@@ -30,10 +30,11 @@ def log(now, caplog):
             raise error
         except type(error):
             context = {"name": task, "id": "1", "description": "raised", "exc": "?"}
-            logger.error(FORMAT, context, exc_info=True)
+            logger.exception(FORMAT, context)
         return caplog.text
 
-    return fail
+    yield fail
+    logger.removeFilter(quiet)
 
 
 FULL = DatabaseUnavailable("acoupi.db cannot be used: 100 % of the disk is full")
@@ -84,9 +85,11 @@ def test_failures_that_differ_each_time_do_not_pile_up():
 
 
 def test_other_records_are_left_as_they_are(caplog):
-    logger = logging.Logger("celery.app.trace")
-    logger.addFilter(FailureFilter())
-    logger.addHandler(caplog.handler)
+    logger = logging.getLogger("tests.failures")
+    quiet = FailureFilter()
+    logger.addFilter(quiet)
     for _ in range(3):
-        logger.info(FORMAT, {"name": "a", "id": "1", "description": "ok", "exc": "-"})
+        context = {"name": "a", "id": "1", "description": "ok", "exc": "-"}
+        logger.warning(FORMAT, context)
+    logger.removeFilter(quiet)
     assert caplog.text.count("Task a[1] ok: -") == 3

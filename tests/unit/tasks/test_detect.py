@@ -2,11 +2,13 @@
 
 import contextlib
 import datetime
+import logging
 
 import pytest
 
 from acoupi import data
 from acoupi.components import types
+from acoupi.components.cleaners import ThresholdDetectionCleaner
 from acoupi.components.outbox import SqliteMessageStore
 from acoupi.components.stores import DatabaseUnavailable, SqliteStore
 from acoupi.tasks import generate_detection_task
@@ -102,6 +104,18 @@ def test_an_output_is_cleaned_stored_and_told_about(store, outbox, recording):
     assert found == recording
     assert [d.detection_score for d in output.detections] == [0.8]
     assert [m.content for m in outbox.due("mqtt")] == ["1 found", b"\0"]
+
+
+@pytest.mark.parametrize(("threshold", "lines"), [(0.5, 1), (0.9, 0)])
+def test_a_recording_takes_a_line_of_the_log_when_something_is_in_it(
+    store, recording, caplog, threshold, lines
+):
+    caplog.set_level(logging.INFO)
+    cleaner = ThresholdDetectionCleaner(threshold)
+    detect = generate_detection_task(store, [FixedModel()], [cleaner])
+    detect(recording)
+    assert caplog.text.count("\n") == lines
+    assert caplog.text.count("fixed found 1 in") == lines
 
 
 def test_redelivery_changes_nothing_in_store_or_outbox(store, outbox, recording):

@@ -541,6 +541,25 @@ def test_a_full_disk_loses_nothing_and_work_resumes(sensor):
     assert len(sensor.kept_files()) == 2
 
 
+def test_a_place_that_is_gone_is_no_recordings_fault_and_said_in_a_line(sensor, caplog):
+    manager = SaveRecordingManager(sensor.root / "disk" / "recordings")
+    shutil.rmtree(sensor.root / "disk")
+    (sensor.root / "disk").write_text("not mounted")
+    recordings = [sensor.write() for _ in range(3)]
+    keep = sensor.keeper(manager)
+    for _ in range(3):
+        caplog.clear()
+        keep()
+        assert caplog.text.count("\n") == 1
+        assert "disk/recordings" in caplog.text
+    assert sensor.reasons() == {}
+    (sensor.root / "disk").unlink()
+    caplog.clear()
+    keep()
+    assert {sensor.state(recording) for recording in recordings} == {"kept"}
+    assert caplog.text == ""
+
+
 def test_a_database_that_takes_nothing_does_not_keep_room_from_being_made(
     sensor, monkeypatch
 ):

@@ -11,6 +11,7 @@ from celery import Celery
 from acoupi import data
 from acoupi.components import IsInInterval, SaveRecordingManager, types
 from acoupi.components.recorders import Loss
+from acoupi.errors import ConfigurationError
 from acoupi.programs.activity import ActivityConfiguration, ActivityProgram
 from acoupi.programs.connected import ConnectedConfiguration, ConnectedProgram
 from acoupi.programs.default import DefaultConfiguration, DefaultProgram
@@ -286,6 +287,29 @@ def test_the_activity_program_keeps_silence_only_when_told(
     program.store.store_model_output(make_model_output(recording, "activity", tags=[]))
     program.tasks["file_management_task"]()
     assert len(list((tmp_path / "recordings").glob("*.*"))) == expected
+
+
+@pytest.mark.parametrize("all_kept", [False, True])
+def test_the_activity_program_sets_aside_beside_what_it_keeps(app, tmp_path, all_kept):
+    config = ActivityConfiguration.model_validate(
+        settings(tmp_path, keeping={"without_detections": all_kept})
+    )
+    program = ActivityProgram(program_config=config, app=app)
+    recording = stored_recording(tmp_path, program)
+    program.store.note_failure(recording, "activity", "it cannot be read")
+    program.tasks["file_management_task"]()
+    assert list((tmp_path / "recordings" / "set_aside").glob("*.wav"))
+    assert not list(tmp_path.glob("tmp_set_aside*"))
+
+
+def test_a_place_for_recordings_that_cannot_be_written_to_fails_the_check(
+    app, tmp_path
+):
+    program = default_program(app, tmp_path)
+    program.check(program.config)
+    (tmp_path / "recordings").write_text("not mounted")
+    with pytest.raises(ConfigurationError, match=r"paths\.recordings"):
+        program.check(program.config)
 
 
 def test_the_activity_program_keeps_what_was_detected(app, tmp_path):
