@@ -27,13 +27,22 @@ def sensor_on_a_small_disk(booted, chirps):
 def test_a_disk_that_fills_up_and_is_emptied_loses_nothing(sensor_on_a_small_disk):
     sensor = sensor_on_a_small_disk
     disks.records_while_full(sensor, DATA)
-    disks.records_while_full(sensor, DATA, disks.FILL_INODES, disks.EMPTY_INODES)
+    disks.records_while_full(
+        sensor, DATA, disks.FILL_INODES, disks.EMPTY_INODES, kill=False
+    )
     disks.records_on_a_read_only_disk(sensor, DATA)
+
+
+@pytest.mark.slow
+def test_a_disk_without_inodes_keeps_nothing_from_starting(sensor_on_a_small_disk):
+    disks.records_while_full(
+        sensor_on_a_small_disk, DATA, disks.FILL_INODES, disks.EMPTY_INODES
+    )
 
 
 def test_memory_that_fills_up_drops_the_oldest_and_counts_them(booted, chirps):
     place = "/run/waiting"
-    disks.make_memory_disk(booted, place, "2M")
+    disks.make_memory_disk(booted, place, "1M")
     config = copy.deepcopy(CONFIG)
     config["paths"] = {"tmp_audio": f"{place}/audio"}
     sensor = install_sensor(booted, chirps, config=config)

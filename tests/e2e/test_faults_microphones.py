@@ -5,31 +5,60 @@ from __future__ import annotations
 import copy
 
 import microphones
+import numpy as np
 import pytest
 import sound
-from installation import CONFIG, install_sensor
+import soundfile
+from installation import CONFIG, PLAY, install_sensor
 
 pytestmark = pytest.mark.timeout(600)
 
 
+CHANNELS = len(microphones.PROBLEMS)
+
+
 @pytest.fixture
-def talkative_sensor(booted, chirps):
-    """A sensor that tells how it is every two seconds."""
+def sounds(chirps, tmp_path):
+    """Chirps in each channel, and a defect in each."""
+    heard, rate = soundfile.read(chirps, dtype="int16")
+    defects = []
+    for kind in microphones.PROBLEMS:
+        path = str(tmp_path / f"{kind}.wav")
+        sound.write_defect(path, kind, seconds=1)
+        defects.append(soundfile.read(path, dtype="int16")[0])
+    contents = {
+        "chirps": np.column_stack([heard] * CHANNELS),
+        # Longer than levels are measured: between two playings there is silence.
+        "defects": np.tile(np.column_stack(defects), (40, 1)),
+    }
+    for name, content in contents.items():
+        soundfile.write(tmp_path / f"{name}.wav", content, rate)
+    return {name: str(tmp_path / f"{name}.wav") for name in contents}
+
+
+@pytest.fixture
+def sensor(booted, sounds):
+    """A sensor with several microphones that tells how it is every two seconds."""
+    places = "front-left,front-right,rear-left,rear-right"
+    booted.succeed(
+        f"sed --in-place 's/channels=1/channels={CHANNELS} channel_map={places}/'"
+        " /etc/systemd/system/microphone.service",
+        "systemctl daemon-reload",
+        "systemctl restart microphone.service",
+    )
     config = copy.deepcopy(CONFIG)
     config["messaging"]["heartbeat_interval"] = 2
-    return install_sensor(booted, chirps, config=config)
+    config["microphone"]["audio_channels"] = CHANNELS
+    return install_sensor(
+        booted, sounds["chirps"], config=config, play=f"{PLAY} --no-remap"
+    )
 
 
 def test_what_is_wrong_with_a_microphone_is_named_and_nothing_else(
-    talkative_sensor, chirps, tmp_path, record_property
+    sensor, sounds, record_property
 ):
-    sensor = talkative_sensor
     taken = microphones.comes_back_to_the_sound_server(sensor, "microphone.service")
     record_property("seconds until heard again", taken)
     microphones.raises_no_false_alarm(sensor)
-    sounds = {}
-    for kind, word in microphones.PROBLEMS.items():
-        sounds[word] = str(tmp_path / f"{kind}.wav")
-        # Longer than levels are measured: between two playings there is silence.
-        sound.write_defect(sounds[word], kind, seconds=40)
-    microphones.names_defects(sensor, sounds, chirps)
+    defects = dict.fromkeys(microphones.PROBLEMS.values(), sounds["defects"])
+    microphones.names_defects(sensor, defects, sounds["chirps"])

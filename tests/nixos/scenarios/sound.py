@@ -72,7 +72,8 @@ def write_defect(path: str, kind: str, seconds: int = 4) -> None:
         "offset": lambda _: 3_300 + noise.gauss(0, 40),
         "clipping": lambda time: 90_000 * math.sin(2 * math.pi * 1_000 * time),
     }[kind]
-    _write(path, (make(index / 48_000) for index in range(seconds * 48_000)), 48_000)
+    second = [make(index / 48_000) for index in range(48_000)]
+    _write(path, second * seconds, 48_000)
 
 
 def write_counter(path: str, seconds: int, samplerate: int) -> None:
