@@ -19,6 +19,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,13 @@ SECONDS = 2
 SERVICES = "acoupi-*.service"
 
 RECONCILER = "acoupi-worker-default.service"
+
+PLAY = "paplay --latency-msec=100 --server=unix:/run/microphone/native"
+"""In small pieces, as of a sound card: the sound server would hand on up to a second of
+what it plays at a time, and the recorder seem to hear so much later."""
+
+CPU_GROUPS = Path("/sys/fs/cgroup/cpu")
+"""Where the kernel shares out processors between groups (cgroup version 1)."""
 
 Round = dict[str, Any]
 
@@ -90,6 +98,11 @@ def _parse() -> argparse.Namespace:
     )
     parser.add_argument("--fresh", action="store_true", help="forget former runs")
     parser.add_argument("--report", action="store_true", help="only show the report")
+    parser.add_argument(
+        "--alone",
+        action="store_true",
+        help="the sensor has the processors before all else on this host",
+    )
     return parser.parse_args()
 
 
@@ -100,24 +113,29 @@ def _kill(
     sound.write_chirps(str(chirps), seconds=20)
     machine = NspawnMachine("kills", marathon.system_layers(scratch / "checkout"))
     draw = random.Random(f"{options.seed}/{done}")
+    left_alone = contextlib.ExitStack()
     try:
         machine.start()
+        if options.alone:
+            left_alone.enter_context(_before_all_else(machine))
         config = config_of("acoupi.programs.activity")
         config["recording"].update(duration=SECONDS, interval=SECONDS)
-        sensor = install_sensor(machine, str(chirps), config=config)
+        sensor = install_sensor(machine, str(chirps), config=config, play=PLAY)
         eventually("a message", sensor.received_recordings)
         known = reckoning.places(machine, sensor)
-        for number in range(options.busy):
-            machine.succeed(
-                f"systemd-run --quiet --unit=busy-{number}"
-                " bash -c 'while :; do :; done'"
-            )
         while done < options.rounds:
             wanted = min(BATCH, options.rounds - done)
+            for number in range(options.busy):
+                machine.succeed(
+                    f"systemd-run --quiet --unit=busy-{number}"
+                    " bash -c 'while :; do :; done'"
+                )
             rounds = [_round(machine, draw, options) for _ in range(wanted - 1)]
             # The one that looks for forgotten recordings: at its start it does so at
             # once, which saves the reckoning ten minutes.
             rounds.append({"strikes": [_strike(machine, draw, RECONCILER)]})
+            if options.busy:
+                machine.succeed("systemctl stop 'busy-*'")
             try:
                 found = reckoning.reckon(machine, sensor, rounds, known, SECONDS)
             except (AssertionError, MachineError):
@@ -137,6 +155,28 @@ def _kill(
                 _keep_evidence(machine, sensor, record.path.parent / f"broken-{done}")
     finally:
         machine.discard()
+        left_alone.close()
+
+
+@contextlib.contextmanager
+def _before_all_else(machine: NspawnMachine) -> Iterator[None]:
+    """Keep what else this host does from being measured, too.
+
+    Within the group priorities count, as on a sensor; outside of groups they count
+    within a session only (``sched_autogroup``), that is, not between services.
+    """
+    group = CPU_GROUPS / f"acoupi-kills-{os.getpid()}"
+    group.mkdir()
+    try:
+        (group / "cpu.shares").write_text("20480")
+        for unit in ("init.scope", "*.service"):
+            for processes in machine.processes_of(unit).values():
+                for process in processes:
+                    with contextlib.suppress(ProcessLookupError):
+                        (group / "cgroup.procs").write_text(str(process))
+        yield
+    finally:
+        group.rmdir()
 
 
 def _round(
