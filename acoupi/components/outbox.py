@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from acoupi import data
+from acoupi.components.outbox_bounds import OutboxBounds
 from acoupi.components.stores.database import Database
 from acoupi.components.stores.rows import to_text
 from acoupi.components.types import MessageStore
@@ -23,8 +24,6 @@ ANYWHERE = ""
 """The destination of messages stored before any destination was named."""
 
 UNCONFIGURED = "the destination is not configured any more"
-DISPLACED = "more messages were waiting than the outbox holds"
-OUTDATED = "older than messages are kept"
 
 CHECK_EVERY = 100
 """Messages stored between two looks at the bounds, which cost a count."""
@@ -75,9 +74,7 @@ class SqliteMessageStore(MessageStore):
         self.path = Path(path)
         self.database = Database.at(path)
         self.destinations = tuple(destinations)
-        self.max_messages = max_messages
-        self.max_age = max_age
-        self.keep_finished = keep_finished
+        self.bounds = OutboxBounds(max_messages, max_age, keep_finished)
         self._stored = 0
         self._settled: tuple[str, ...] | None = None
 
@@ -107,7 +104,7 @@ class SqliteMessageStore(MessageStore):
             )
             # also for the first one: many a process ends before it has stored so many
             if self._stored % CHECK_EVERY == 0:
-                self._enforce_bounds(connection, data.utc_now())
+                self.bounds.enforce(connection, data.utc_now())
             self._stored += 1
         return True
 
@@ -263,7 +260,7 @@ class SqliteMessageStore(MessageStore):
     def prune(self, now: datetime.datetime | None = None) -> None:
         """Expire what is too much or too old, forget what was finished long ago."""
         with self.database.transaction() as connection:
-            self._enforce_bounds(connection, now or data.utc_now())
+            self.bounds.enforce(connection, now or data.utc_now())
 
     def _mark(
         self,
@@ -333,57 +330,6 @@ class SqliteMessageStore(MessageStore):
             "UPDATE delivery SET state = 'parked', answer = ? "  # noqa: S608  question marks
             f"WHERE state = 'waiting' AND destination NOT IN ({marks})",
             (UNCONFIGURED, *self.destinations),
-        )
-
-    def _enforce_bounds(
-        self, connection: sqlite3.Connection, now: datetime.datetime
-    ) -> None:
-        if self.max_age is not None:
-            connection.execute(
-                "UPDATE delivery SET state = 'expired', answer = ? "
-                "WHERE state = 'waiting' AND message IN "
-                "(SELECT number FROM message WHERE created_on < ?)",
-                (OUTDATED, to_text(now - self.max_age)),
-            )
-        for (destination,) in connection.execute(
-            "SELECT DISTINCT destination FROM delivery"
-        ).fetchall():
-            connection.execute(
-                "UPDATE delivery SET state = 'expired', answer = ? "
-                "WHERE state = 'waiting' AND destination = ? AND message <= ("
-                "SELECT message FROM delivery WHERE destination = ? "
-                "AND state = 'waiting' ORDER BY message DESC LIMIT 1 OFFSET ?)",
-                (DISPLACED, destination, destination, self.max_messages),
-            )
-            self._forget_finished(connection, destination)
-        connection.execute(
-            "DELETE FROM message WHERE NOT EXISTS "
-            "(SELECT 1 FROM delivery WHERE delivery.message = message.number)"
-        )
-
-    def _forget_finished(
-        self, connection: sqlite3.Connection, destination: str
-    ) -> None:
-        """Turn all but the newest finished deliveries into a total."""
-        row = connection.execute(
-            "SELECT message FROM delivery WHERE destination = ? "
-            "AND state != 'waiting' ORDER BY message DESC LIMIT 1 OFFSET ?",
-            (destination, self.keep_finished),
-        ).fetchone()
-        if row is None:
-            return
-        old = "destination = ? AND state != 'waiting' AND message <= ?"
-        connection.execute(
-            "INSERT INTO delivery_total (destination, state, count) "  # noqa: S608  a constant
-            f"SELECT destination, state, count(*) FROM delivery WHERE {old} "
-            "GROUP BY destination, state "
-            "ON CONFLICT (destination, state) "
-            "DO UPDATE SET count = count + excluded.count",
-            (destination, *row),
-        )
-        connection.execute(
-            f"DELETE FROM delivery WHERE {old}",  # noqa: S608  a constant
-            (destination, *row),
         )
 
 

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
         ForeignDatabase,
         NewerSchema,
     )
-    from acoupi.components.stores.ledger import Loss, StoreCounts
+    from acoupi.components.stores.ledger import StoreCounts
+    from acoupi.components.stores.losses import Loss
     from acoupi.components.stores.sqlite import SqliteStore
 
 __all__ = [
@@ -35,7 +36,7 @@ _MODULES = {
     "DatabaseError": "errors",
     "DatabaseUnavailable": "errors",
     "ForeignDatabase": "errors",
-    "Loss": "ledger",
+    "Loss": "losses",
     "NewerSchema": "errors",
     "SqliteStore": "sqlite",
     "StoreCounts": "ledger",

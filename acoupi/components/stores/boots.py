@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from acoupi.components.stores.rows import (
@@ -27,17 +28,12 @@ UNCORRECTED = (
 )
 
 
+@dataclass(frozen=True)
 class Boots:
-    """The boots of one database and the recordings each made by a wrong clock.
+    """The boots of one database and the recordings each made by a wrong clock."""
 
-    Parameters
-    ----------
-    database
-        The one that holds the recordings.
-    """
-
-    def __init__(self, database: Database) -> None:
-        self.database = database
+    database: Database
+    """The one that holds the recordings."""
 
     def get_beginning(self, boot_id: str) -> datetime.datetime | None:
         """Return when a boot's monotonic clock stood at zero, if that is known."""

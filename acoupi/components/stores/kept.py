@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -18,17 +19,12 @@ __all__ = ["KeptRecordings"]
 PAGE = 200
 
 
+@dataclass(frozen=True)
 class KeptRecordings:
-    """The kept recordings of one database.
+    """The kept recordings of one database."""
 
-    Parameters
-    ----------
-    database
-        The one that holds the recordings.
-    """
-
-    def __init__(self, database: Database) -> None:
-        self.database = database
+    database: Database
+    """The one that holds the recordings."""
 
     def oldest_first(self) -> Iterator[data.Recording]:
         """Yield kept recordings by the time at which they began, a page at a time.

@@ -1,4 +1,4 @@
-"""What the store remembers beside results: work under way, outcomes, losses."""
+"""What the store remembers of each recording beside results: what became of it."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from acoupi import data
+from acoupi.components.stores.analyses import AnalysisLedger, unfinished
+from acoupi.components.stores.losses import LossLedger
 from acoupi.components.stores.rows import (
     Selection,
-    from_text,
     read_outputs,
     read_recordings,
+    shorten,
     to_text,
     without_collection,
     write_recording,
 )
-from acoupi.components.types import RecordingState, Store
+from acoupi.components.types import RecordingState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,24 +27,7 @@ if TYPE_CHECKING:
 
     from acoupi.components.stores.database import Database
 
-__all__ = ["Loss", "RecordingLedger", "StoreCounts"]
-
-MAX_REASON = 300
-"""Characters kept of a reason."""
-
-AT_WORK = datetime.timedelta(minutes=10)
-"""How long a model that was started is taken to be still at work."""
-
-
-@dataclass(frozen=True)
-class Loss:
-    """Things of one kind lost for one reason on one day."""
-
-    day: datetime.date
-    kind: str
-    reason: str
-    count: int
-    last_on: datetime.datetime
+__all__ = ["RecordingLedger", "StoreCounts"]
 
 
 @dataclass(frozen=True)
@@ -62,7 +47,7 @@ class StoreCounts:
     """Start of the newest recording in which something was detected."""
 
 
-class RecordingLedger(Store):
+class RecordingLedger(AnalysisLedger, LossLedger):
     """The part of `SqliteStore` that follows each recording to its end."""
 
     database: Database
@@ -83,32 +68,9 @@ class RecordingLedger(Store):
 
         Oldest first, at most ``limit``.
         """
-        condition, values = _unfinished(required_models)
+        condition, values = unfinished(required_models)
         selection = Selection(f"state = 'undecided' AND NOT {condition}", values)
         return self._read(selection, limit)
-
-    def pending(
-        self, required_models: Sequence[str], limit: int = 100
-    ) -> list[data.Recording]:
-        """Return undecided recordings that some required model has yet to look at.
-
-        Oldest first, at most ``limit``.
-        """
-        with self.database.reading() as connection:
-            condition, values = _unfinished(required_models)
-            selection = Selection(f"state = 'undecided' AND {condition}", values)
-            return list(read_recordings(connection, selection, limit).values())
-
-    def backlog(self, required_models: Sequence[str]) -> int:
-        """Return how many recordings wait for a required model."""
-        condition, values = _unfinished(required_models)
-        with self.database.reading() as connection:
-            (count,) = connection.execute(
-                "SELECT count(*) FROM recording "  # noqa: S608  conditions are ours
-                f"WHERE state = 'undecided' AND {condition}",
-                values,
-            ).fetchone()
-        return int(count)
 
     def settle_recording(
         self,
@@ -125,7 +87,7 @@ class RecordingLedger(Store):
             connection.execute(
                 "UPDATE recording SET path = ?, state = ?, reason = ?, decided_on = ? "
                 "WHERE id = ?",
-                (text, outcome, _short(reason), now, str(recording.id)),
+                (text, outcome, shorten(reason), now, str(recording.id)),
             )
         return recording.model_copy(update={"path": path})
 
@@ -157,122 +119,6 @@ class RecordingLedger(Store):
             selection = Selection("id = ?", row)
             return next(iter(read_recordings(connection, selection).values()))
 
-    def note_attempt(self, recording: data.Recording, model_name: str) -> int:
-        """Note that a model starts on a recording; return how often it has started."""
-        return self._note(recording, model_name, "started", None, attempts=1)
-
-    def withdraw_attempt(self, recording: data.Recording, model_name: str) -> None:
-        """Do not count the last attempt: something else than the model failed."""
-        self._note(recording, model_name, "started", None, attempts=-1)
-
-    def is_under_way(self, recording: data.Recording, model_name: str) -> bool:
-        """Tell whether a model may be working on the recording at this moment.
-
-        It was started a short while ago; one that ended its process stops counting.
-        """
-        with self.database.reading() as connection:
-            row = connection.execute(
-                "SELECT updated_on FROM processing WHERE state = 'started' "
-                "AND name_model = ? "
-                "AND recording = (SELECT number FROM recording WHERE id = ?)",
-                (model_name, str(recording.id)),
-            ).fetchone()
-        return row is not None and abs(data.utc_now() - from_text(row[0])) < AT_WORK
-
-    def note_refusal(
-        self, recording: data.Recording, model_name: str, reason: str
-    ) -> None:
-        """Note that a filter decided against running a model on the recording."""
-        self._note(recording, model_name, "refused", reason)
-
-    def note_failure(
-        self, recording: data.Recording, model_name: str, reason: str
-    ) -> None:
-        """Note that a model will not be tried on the recording any more."""
-        self._note(recording, model_name, "given_up", reason)
-
-    def get_failures(self, recording: data.Recording) -> dict[str, str]:
-        """Return the models that were given up on the recording, with the reasons."""
-        with self.database.reading() as connection:
-            rows = connection.execute(
-                "SELECT name_model, reason FROM processing "
-                "WHERE state = 'given_up' "
-                "AND recording = (SELECT number FROM recording WHERE id = ?)",
-                (str(recording.id),),
-            ).fetchall()
-        return dict(rows)
-
-    def get_unfinished_models(
-        self, recording: data.Recording, model_names: Sequence[str]
-    ) -> list[str]:
-        """Return those models that still have to look at the recording."""
-        with self.database.reading() as connection:
-            done = {
-                name
-                for (name,) in connection.execute(
-                    "SELECT name_model FROM model_output WHERE recording = "
-                    "(SELECT number FROM recording WHERE id = :id) "
-                    "UNION SELECT name_model FROM processing "
-                    "WHERE state IN ('refused', 'given_up') AND recording = "
-                    "(SELECT number FROM recording WHERE id = :id)",
-                    {"id": str(recording.id)},
-                )
-            }
-        return [name for name in model_names if name not in done]
-
-    def add_loss(self, kind: str, count: int, reason: str) -> None:
-        """Count something lost or dropped; the same reason gives one sum per day.
-
-        Parameters
-        ----------
-        kind
-            What was lost, in the plural: ``samples``, ``recordings``, ``analyses`` or
-            ``messages``.
-        count
-            How many.
-        reason
-            Why, without names or numbers that differ each time.
-        """
-        now = data.utc_now()
-        with self.database.transaction() as connection:
-            connection.execute(
-                "INSERT INTO loss (day, kind, reason, count, last_on) "
-                "VALUES (?, ?, ?, ?, ?) ON CONFLICT (day, kind, reason) DO UPDATE "
-                "SET count = count + excluded.count, last_on = excluded.last_on",
-                (f"{now:%Y-%m-%d}", kind, _short(reason), count, to_text(now)),
-            )
-
-    def get_losses(
-        self, after: datetime.datetime | None = None, limit: int = 1000
-    ) -> list[Loss]:
-        """Return what was lost, newest first, at or after ``after``."""
-        with self.database.reading() as connection:
-            rows = connection.execute(
-                "SELECT day, kind, reason, count, last_on FROM loss "
-                "WHERE last_on >= ? ORDER BY last_on DESC LIMIT ?",
-                (to_text(after) if after else "", limit),
-            ).fetchall()
-        return [
-            Loss(
-                datetime.date.fromisoformat(day),
-                kind,
-                reason,
-                count,
-                datetime.datetime.fromisoformat(last_on),
-            )
-            for day, kind, reason, count, last_on in rows
-        ]
-
-    def total_losses(self, limit: int = 50) -> dict[str, int]:
-        """Return how much was lost in all, by kind; the ``limit`` largest sums."""
-        with self.database.reading() as connection:
-            rows = connection.execute(
-                "SELECT kind, sum(count) FROM loss GROUP BY kind "
-                "ORDER BY sum(count) DESC, kind LIMIT ?",
-                (limit,),
-            ).fetchall()
-        return dict(rows)
-
     def counts(self) -> StoreCounts:
         """Return how much is in the store."""
         with self.database.reading() as connection:
@@ -291,38 +137,6 @@ class RecordingLedger(Store):
             last_detection_on=_optional(last_detection),
             **totals,
         )
-
-    def _note(
-        self,
-        recording: data.Recording,
-        model_name: str,
-        state: str,
-        reason: str | None,
-        attempts: int = 0,
-    ) -> int:
-        with self.database.transaction() as connection:
-            write_recording(connection, recording)
-            (total,) = connection.execute(
-                "INSERT INTO processing "
-                "(recording, name_model, state, attempts, reason, updated_on) "
-                "SELECT number, ?, ?, ?, ?, ? FROM recording WHERE id = ? "
-                "ON CONFLICT (recording, name_model) DO UPDATE SET "
-                # Who starts after all does not undo that it was given up.
-                "state = iif(excluded.state = 'started', state, excluded.state), "
-                "attempts = attempts + excluded.attempts, "
-                "reason = coalesce(excluded.reason, reason), "
-                "updated_on = excluded.updated_on "
-                "RETURNING attempts",
-                (
-                    model_name,
-                    state,
-                    attempts,
-                    _short(reason),
-                    to_text(data.utc_now()),
-                    str(recording.id),
-                ),
-            ).fetchall()[0]
-        return int(total)
 
     def _read(
         self, selection: Selection, limit: int = -1
@@ -364,25 +178,6 @@ class RecordingLedger(Store):
             }
         ordered = [found[UUID(key)] for _, key, _ in rows]
         return (rows[-1][0] if rows else number), ordered
-
-
-def _unfinished(models: Sequence[str]) -> tuple[str, tuple[object, ...]]:
-    """Return the SQL condition for recordings that some model has yet to look at."""
-    one = (
-        "(NOT EXISTS (SELECT 1 FROM model_output AS done "
-        "WHERE done.recording = recording.number AND done.name_model = ?) "
-        "AND NOT EXISTS (SELECT 1 FROM processing AS done "
-        "WHERE done.recording = recording.number AND done.name_model = ? "
-        "AND done.state IN ('refused', 'given_up')))"
-    )
-    if not models:
-        return "FALSE", ()
-    values = tuple(name for model in models for name in (model, model))
-    return f"({' OR '.join([one] * len(models))})", values
-
-
-def _short(reason: str | None) -> str | None:
-    return reason[:MAX_REASON] if reason is not None else None
 
 
 def _optional(text: str | None) -> datetime.datetime | None:

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 _DETECTIONS = TypeAdapter(list[data.Detection])
 
-__all__ = ["Selection", "read_outputs", "read_recordings", "to_text"]
+__all__ = ["Selection", "read_outputs", "read_recordings", "shorten", "to_text"]
+
+MAX_REASON = 300
+"""Characters kept of a reason."""
 
 
 def to_text(time: datetime.datetime) -> str:
@@ -307,3 +310,8 @@ def without_collection() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+def shorten(reason: str | None) -> str | None:
+    """Return a reason as long as it is kept."""
+    return reason[:MAX_REASON] if reason is not None else None
