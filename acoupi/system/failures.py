@@ -61,8 +61,9 @@ class FailureFilter(logging.Filter):
         if not is_due:
             return False
         often = f" (and {count} times before)" if count else ""
-        record.msg = f"{task} failed: {text}{often}"
-        record.args = ()
+        # The same for the same failure: it is what the status knows it by.
+        record.msg = f"{task} failed: {text}".replace("%", "%%") + "%s"
+        record.args = (often,)
         if is_told:
             record.exc_info = None
         return True

@@ -18,6 +18,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from acoupi.errors import AcoupiError
+from acoupi.system.failures import quieten_failures
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -254,6 +255,7 @@ def _tell_of_crashes() -> None:
 
 
 def _quieten(app: Celery) -> None:
+    quieten_failures()
     # Two lines for every task, every few seconds for months, wear out a card and say
     # nothing; failures are still logged.
     if _log_level(app) == "INFO":

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
 
 import pytest
 
 from acoupi.components.stores.errors import DatabaseUnavailable
 from acoupi.system.failures import AGAIN, FailureFilter
+from acoupi.system.troubles import TroubleLog
 
 FORMAT = "Task %(name)s[%(id)s] %(description)s: %(exc)s"
 
@@ -62,6 +64,21 @@ def test_the_same_is_said_once_a_minute_and_how_often_it_was(log, now):
     assert "(and 5 times before)" in log(FULL)
     now[0] += AGAIN
     assert "times before" not in log(FULL)
+
+
+def test_the_status_knows_it_as_one_trouble(log, now, tmp_path):
+    troubles = TroubleLog(tmp_path / "trouble-worker.json", "worker", lambda: now[0])
+    logger = logging.getLogger("tests.failures")
+    logger.addHandler(troubles)
+    for _ in range(10):
+        log(FULL)
+        now[0] += AGAIN / 2
+    logger.removeHandler(troubles)
+    ((trouble, *others), *_) = [
+        json.loads((tmp_path / "trouble-worker.json").read_text())["troubles"]
+    ]
+    assert not others
+    assert trouble["text"].startswith(f"file_management_task failed: {FULL}")
 
 
 def test_what_changes_is_said_at_once(log):
