@@ -13,9 +13,20 @@ from acoupi.system.systemctl import ServiceError, ServiceManager, home_in_unit
 from acoupi.system.units import TARGET
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from acoupi.system.settings import Settings
 
-__all__ = ["Liveness", "ProcessState", "observe_processes"]
+__all__ = [
+    "MANY_RESTARTS",
+    "Liveness",
+    "ProcessState",
+    "is_failing",
+    "observe_processes",
+]
+
+MANY_RESTARTS = 5
+"""Restarts of a service that are more than chance."""
 
 _ALIVE = frozenset({"running", "starting", "stopping"})
 
@@ -101,7 +112,7 @@ def _services(settings: Settings, manager: ServiceManager) -> Liveness | None:
         states.append(
             ProcessState(
                 unit.removeprefix("acoupi-").removesuffix(".service"),
-                _state_of(values.get("ActiveState", ""), values.get("SubState", "")),
+                _state_of(values),
                 pid or None,
                 int(restarts) if restarts.isdigit() else None,
                 _age(values.get("StateChangeTimestampMonotonic", "")),
@@ -120,9 +131,22 @@ def _declared(settings: Settings, manager: ServiceManager) -> list[str]:
     return sorted(it for it in found if found[it].get("WorkingDirectory") == home)
 
 
-def _state_of(active: str, sub: str) -> str:
-    # Between two attempts a service that keeps failing is "activating".
-    if active == "failed" or sub == "auto-restart":
+def is_failing(values: Mapping[str, str]) -> bool:
+    """Tell from its properties whether a service of systemd does not stay up."""
+    if (
+        values.get("ActiveState") == "failed"
+        or values.get("SubState") == "auto-restart"
+    ):
+        return True
+    # The recorder is started again at once, so that it is hardly ever seen between
+    # two attempts.
+    restarts = values.get("NRestarts") or "0"
+    again = restarts.isdigit() and int(restarts) >= MANY_RESTARTS
+    return again and active == "activating"
+
+
+def _state_of(values: Mapping[str, str]) -> str:
+    if is_failing(values):
         return "failed"
     names = {
         "active": "running",
@@ -130,7 +154,7 @@ def _state_of(active: str, sub: str) -> str:
         "activating": "starting",
         "deactivating": "stopping",
     }
-    return names.get(active, "stopped")
+    return names.get(values.get("ActiveState", ""), "stopped")
 
 
 def _age(microseconds: str) -> float | None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from acoupi.system.doctor.configuration import try_program
 from acoupi.system.doctor.findings import Finding, error, warning
 from acoupi.system.doctor.sensor import Sensor, read_text
+from acoupi.system.liveness import MANY_RESTARTS, is_failing
 from acoupi.system.systemctl import ServiceManager, home_in_unit
 from acoupi.system.units import TARGET
 
@@ -15,9 +16,6 @@ __all__ = ["probe"]
 
 PATIENCE = 5.0
 """Seconds that systemctl may take to answer."""
-
-MANY_RESTARTS = 5
-"""Restarts of a service that are more than chance."""
 
 _PROPERTIES = (
     "Id,LoadState,ActiveState,SubState,UnitFileState,NRestarts,Result,StatusText,"
@@ -133,9 +131,8 @@ def _probe_service(
     log = f"journalctl{user} -u {name} -n 50"
     result = values.get("Result", "success")
     reason = _REASONS.get(result, result)
-    failing = values.get("ActiveState") == "failed"
     restarts = int(values.get("NRestarts") or 0)
-    if failing or values.get("SubState") == "auto-restart":
+    if is_failing(values):
         again = f", started again {restarts} times" if restarts else ""
         yield error(
             "service-fails",

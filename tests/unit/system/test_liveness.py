@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from acoupi.system import Settings
-from acoupi.system.liveness import observe_processes
+from acoupi.system.liveness import is_failing, observe_processes
 from acoupi.system.systemctl import ServiceManager
 
 
@@ -60,3 +60,23 @@ def test_a_directory_of_units_that_may_not_be_seen_is_no_error(
     monkeypatch.setattr("pathlib.Path.glob", refuse)
     systemd = Systemd(settings.home, tmp_path)
     assert observe_processes(settings, systemd).kept_by == "systemd"
+
+
+@pytest.mark.parametrize(
+    ("active", "sub", "restarts", "failing"),
+    [
+        ("active", "running", "0", False),
+        ("active", "running", "40", False),
+        ("activating", "start", "0", False),
+        # One that was killed comes back.
+        ("activating", "start", "1", False),
+        # Started again at once, it is hardly ever seen waiting.
+        ("activating", "start", "40", True),
+        ("activating", "auto-restart", "1", True),
+        ("failed", "failed", "", True),
+        ("inactive", "dead", "40", False),
+    ],
+)
+def test_a_service_that_does_not_stay_up_is_seen(active, sub, restarts, failing):
+    values = {"ActiveState": active, "SubState": sub, "NRestarts": restarts}
+    assert is_failing(values) is failing
