@@ -133,10 +133,8 @@ def _declared(settings: Settings, manager: ServiceManager) -> list[str]:
 
 def is_failing(values: Mapping[str, str]) -> bool:
     """Tell from its properties whether a service of systemd does not stay up."""
-    if (
-        values.get("ActiveState") == "failed"
-        or values.get("SubState") == "auto-restart"
-    ):
+    active = values.get("ActiveState")
+    if active == "failed" or values.get("SubState") == "auto-restart":
         return True
     # The recorder is started again at once, so that it is hardly ever seen between
     # two attempts.
