@@ -9,6 +9,8 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from acoupi.system.systemctl import ServiceManager
+
 __all__ = ["restart", "start", "stop"]
 
 
@@ -21,7 +23,7 @@ def start() -> None:
     """
     from acoupi.system import start_program
 
-    _warn(start_program())
+    _warn(start_program(manager=_manager()))
     click.echo("Started, now and at every boot. See what it does: acoupi status")
 
 
@@ -33,7 +35,7 @@ def stop() -> None:
     """
     from acoupi.system import stop_program
 
-    warnings = stop_program()
+    warnings = stop_program(manager=_manager())
     _warn(warnings)
     click.echo("Stopped." if warnings else "Stopped; it will not start at boot.")
 
@@ -43,8 +45,14 @@ def restart() -> None:
     """Restart the sensor's services, with the present configuration."""
     from acoupi.system import restart_program
 
-    _warn(restart_program())
+    _warn(restart_program(manager=_manager()))
     click.echo("Restarted. See what it does: acoupi status")
+
+
+def _manager() -> ServiceManager:
+    from acoupi.system.systemctl import ServiceManager
+
+    return ServiceManager(report=lambda line: click.echo(line, err=True))
 
 
 def _warn(warnings: Sequence[str]) -> None:

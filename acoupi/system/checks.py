@@ -153,12 +153,7 @@ def _make_program(settings: Settings) -> Any:
 
 
 def _check_files(settings: Settings) -> str:
-    for script in (
-        settings.beat_script,
-        settings.start_script,
-        settings.stop_script,
-        settings.restart_script,
-    ):
+    for script in settings.scripts:
         if not os.access(script, os.X_OK):
             raise AcoupiError(
                 f"{script} is missing or not executable: run `acoupi setup` again"

@@ -32,12 +32,7 @@ class ListeningError(AcoupiError):
 
 
 def look_for_microphones(*, probe: bool = True) -> list[Microphone]:
-    """Return every device that captures sound.
-
-    Parameters
-    ----------
-    probe
-        Whether to ask each for the rates it takes, which opens it for a moment.
+    """Return what `acoupi.audio.devices.list_microphones` does, whatever happens there.
 
     Raises
     ------

@@ -89,6 +89,16 @@ class Settings:
         return self.bin_dir / "acoupi-workers-restart.sh"
 
     @property
+    def scripts(self) -> tuple[Path, ...]:
+        """Every script that starts or stops processes."""
+        return (
+            self.beat_script,
+            self.start_script,
+            self.stop_script,
+            self.restart_script,
+        )
+
+    @property
     def config_dir(self) -> Path:
         """Directory of the configuration files."""
         return self.home / "config"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,11 @@ RUNNING_SYSTEMD = Path("/run/systemd/system")
 _PATIENCE = 120.0
 """Seconds that systemctl may take; stopping waits for running tasks."""
 
+_SILENCE = 3.0
+"""Seconds after which it is told what is waited for."""
+
+_REPORT_EVERY = 10.0
+
 
 class ServiceError(AcoupiError):
     """The sensor's services cannot be started or stopped."""
@@ -38,10 +44,17 @@ class ServiceManager:
     ----------
     system : bool, optional
         The system's manager or the user's own. Default: the system's for root.
+    report : callable, optional
+        Told now and then what is waited for, when systemd takes its time.
     """
 
-    def __init__(self, system: bool | None = None) -> None:
+    def __init__(
+        self,
+        system: bool | None = None,
+        report: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self.system = os.geteuid() == 0 if system is None else system
+        self._report = report
 
     @property
     def unit_dir(self) -> Path:
@@ -79,26 +92,67 @@ class ServiceManager:
         ServiceError
             With what systemctl said, when it fails.
         """
-        command = ["systemctl", *([] if self.system else ["--user"]), *arguments]
+        command = self._command(*arguments)
         try:
-            done = subprocess.run(
+            with subprocess.Popen(
                 command,
-                check=False,
-                capture_output=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
                 text=True,
-                timeout=_PATIENCE,
                 env=self._environment(),
-            )
+            ) as running:
+                try:
+                    printed, complained = self._wait(running)
+                except BaseException:
+                    running.kill()
+                    raise
         except subprocess.TimeoutExpired as error:
             raise ServiceError(
-                f"`{' '.join(command)}` did not end within {_PATIENCE:g} s"
+                f"`{' '.join(command)}` did not end within {_PATIENCE:g} s; systemd "
+                f"goes on with it{self._under_way()}: see `acoupi status`"
             ) from error
         except OSError as error:
             raise ServiceError(f"systemctl cannot be run: {error.strerror}") from error
-        if done.returncode != 0:
-            said = (done.stderr or done.stdout).strip() or f"code {done.returncode}"
+        if running.returncode != 0:
+            said = (complained or printed).strip() or f"code {running.returncode}"
             raise ServiceError(f"`{' '.join(command)}` failed: {said}")
-        return done.stdout
+        return printed
+
+    def _command(self, *arguments: str) -> list[str]:
+        return ["systemctl", *([] if self.system else ["--user"]), *arguments]
+
+    def _wait(self, running: subprocess.Popen[str]) -> tuple[str, str]:
+        """Return what systemctl printed; say what it waits for until it ends."""
+        began = time.monotonic()
+        pause = _SILENCE
+        while True:
+            left = _PATIENCE - (time.monotonic() - began)
+            try:
+                return running.communicate(timeout=min(pause, left))
+            except subprocess.TimeoutExpired:
+                if left <= pause:
+                    raise
+            waited = time.monotonic() - began
+            self._report(f"Waiting for systemd, {waited:.0f} s{self._under_way()}")
+            pause = _REPORT_EVERY
+
+    def _under_way(self) -> str:
+        """Return what systemd has yet to do for the sensor, in brackets."""
+        try:
+            done = subprocess.run(
+                self._command("list-jobs", "--no-legend", "--plain", "acoupi*"),
+                check=False,
+                capture_output=True,
+                text=True,
+                timeout=_SILENCE,
+                env=self._environment(),
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return ""
+        # Number, unit, what is to be done with it, and whether that has begun.
+        jobs = [line.split() for line in done.stdout.splitlines()]
+        shown = [f"{job[1]}: {job[2]}" for job in jobs if len(job) == 4]
+        return f" ({', '.join(shown)})" if shown else ""
 
     def show(self, units: Sequence[str]) -> dict[str, dict[str, str]]:
         """Return state, process, restarts and home of units by name."""

@@ -91,12 +91,7 @@ def _probe_files(settings: Settings) -> Iterator[Finding]:
                 f"{file} is not a JSON object",
                 f"{_AGAIN}, or mend it with an editor",
             )
-    for script in (
-        settings.beat_script,
-        settings.start_script,
-        settings.stop_script,
-        settings.restart_script,
-    ):
+    for script in settings.scripts:
         if not os.access(script, os.X_OK):
             yield error(
                 "script-broken",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,14 @@ echo "$*" >>"$directory/calls"
 [[ -e "$directory/broken" ]] && echo "Access denied" >&2 && exit 4
 [[ "$1" == --user ]] && shift
 case "$1" in
-start | restart) echo active >"$directory/state" ;;
+list-jobs)
+    echo "41 acoupi.target start waiting"
+    echo "42 acoupi-worker-x.service start running"
+    touch "$directory/asked" ;;
+start | restart)
+    while [[ -e "$directory/slow" && ! -e "$directory/asked" ]]; do sleep 0.05; done
+    [[ -e "$directory/hangs" ]] && exec sleep 600
+    echo active >"$directory/state" ;;
 stop) echo inactive >"$directory/state" ;;
 is-active) cat "$directory/state" 2>/dev/null || echo inactive ;;
 show)
@@ -46,19 +54,10 @@ esac
 
 
 @pytest.fixture
-def machine(tmp_path, monkeypatch):
+def machine(install_systemctl, tmp_path, monkeypatch):
     """A machine with a systemd of ours."""
-    tools = tmp_path / "tools"
-    tools.mkdir()
-    for name, text in (("systemctl", SYSTEMCTL), ("loginctl", "#!/bin/sh\\n")):
-        (tools / name).write_text(text)
-        (tools / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
-    monkeypatch.setattr(systemctl_module, "RUNNING_SYSTEMD", tmp_path)
-    monkeypatch.setattr(systemctl_module, "SYSTEM_UNITS", tmp_path / "etc")
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("ACOUPI_HOME", str(tmp_path / "home"))
-    return tools
+    return install_systemctl(SYSTEMCTL)
 
 
 @pytest.fixture(params=[True, False], ids=["system", "user"])
@@ -256,6 +255,33 @@ def test_what_systemctl_says_is_passed_on(settings, machine, manager):
     (machine / "broken").touch()
     with pytest.raises(ServiceError, match="Access denied"):
         start_program(settings, manager)
+
+
+def test_who_waits_for_systemd_is_told_what_for(settings, machine, monkeypatch):
+    monkeypatch.setattr(systemctl_module, "_SILENCE", 0.3)
+    (machine / "slow").touch()
+    said = []
+    start_program(settings, ServiceManager(system=True, report=said.append))
+    assert re.fullmatch(
+        r"Waiting for systemd, \d+ s "
+        r"\(acoupi.target: start, acoupi-worker-x.service: start\)",
+        said[0],
+    )
+
+
+def test_who_does_not_wait_long_is_told_nothing(settings, machine):
+    said = []
+    start_program(settings, ServiceManager(system=True, report=said.append))
+    assert said == []
+
+
+def test_waiting_for_systemd_ends_and_the_way_on_is_named(
+    settings, machine, monkeypatch
+):
+    monkeypatch.setattr(systemctl_module, "_PATIENCE", 0.5)
+    (machine / "hangs").touch()
+    with pytest.raises(ServiceError, match=r"acoupi-worker-x.*acoupi status"):
+        start_program(settings, ServiceManager(system=True))
 
 
 def test_nothing_is_installed_for_a_configuration_that_is_not_valid(
