@@ -51,9 +51,6 @@ CALLS = (
 )
 """Calls of the scene; those above the Nyquist frequency are left out."""
 
-NOISE_PEAK = 128
-"""Largest absolute sample of the noise: white, 53 dB below full scale."""
-
 
 def render_call(call: Call, samplerate: int, peak: int) -> array[int]:
     """Return the samples of one call, as 16-bit integers.

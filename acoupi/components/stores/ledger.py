@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 from acoupi import data
 from acoupi.components.stores.analyses import AnalysisLedger, unfinished
@@ -148,36 +147,6 @@ class RecordingLedger(AnalysisLedger, LossLedger):
             (recording, outputs.get(number, []))
             for number, recording in recordings.items()
         ]
-
-    def read_outputs_after(
-        self, number: int | None, limit: int = 100
-    ) -> tuple[int, list[data.ModelOutput]]:
-        """Return outputs stored after a position, and the position behind them.
-
-        For following the store: pass None to get the present position and nothing
-        else, then the position returned last.
-        """
-        with self.database.reading() as connection:
-            if number is None:
-                (newest,) = connection.execute(
-                    "SELECT coalesce(max(number), 0) FROM model_output"
-                ).fetchone()
-                return int(newest), []
-            rows = connection.execute(
-                "SELECT number, id, recording FROM model_output WHERE number > ? "
-                "ORDER BY number LIMIT ?",
-                (number, limit),
-            ).fetchall()
-            recordings = read_recordings(
-                connection, Selection.among("number", {row[2] for row in rows})
-            )
-            found = {
-                output.id: output
-                for outputs in read_outputs(connection, recordings).values()
-                for output in outputs
-            }
-        ordered = [found[UUID(key)] for _, key, _ in rows]
-        return (rows[-1][0] if rows else number), ordered
 
 
 def _optional(text: str | None) -> datetime.datetime | None:

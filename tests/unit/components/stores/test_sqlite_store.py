@@ -266,15 +266,3 @@ def test_a_change_of_the_deployment_shows_in_its_recordings(store):
     store.update_deployment(moved)
     ((found, _),) = store.get_recordings()
     assert found.deployment == moved
-
-
-def test_outputs_can_be_followed_as_they_are_stored(store):
-    store.store_model_output(make_output())
-    position, outputs = store.read_outputs_after(None)
-    assert outputs == []
-    new = [make_output(), make_output()]
-    for output in new:
-        store.store_model_output(output)
-    position, outputs = store.read_outputs_after(position)
-    assert outputs == new
-    assert store.read_outputs_after(position) == (position, [])
