@@ -25,6 +25,9 @@ FILLER = "filler"
 TASK_LIMIT = 8
 """Seconds after which a task counts as hung; a real program has half an hour."""
 
+LEAK, MOST_LEAKED = 10_000_000, 1_000_000_000
+"""Bytes that a leaking model takes at a time, and in all."""
+
 held = []
 
 
@@ -77,6 +80,13 @@ def _open(_: Path | None) -> None:
         held.append(os.open("/dev/null", os.O_RDONLY))
 
 
+def _leak(_: Path | None) -> None:
+    # A bit at a time, and more than the tests allow it; no more than machines have.
+    for _ in range(MOST_LEAKED // LEAK):
+        held.append(b"x" * LEAK)
+        time.sleep(0.01)
+
+
 def _fill(data: Path | None) -> None:
     with (data / FILLER).open("ab", buffering=0) as file:
         while True:
@@ -93,6 +103,7 @@ FAULTS = {
     "fork": _fork,
     "open": _open,
     "fill": _fill,
+    "leak": _leak,
 }
 
 

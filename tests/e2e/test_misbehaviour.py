@@ -24,6 +24,9 @@ SOONER = "[Service]\\nWatchdogSec=4\\nTimeoutAbortSec=2\\nTimeoutStopSec=6\\n"
 
 SMALL = "120M"
 
+LITTLE = 300_000_000
+"""Bytes of memory, of which a model that leaks soon has none left."""
+
 
 def slowly(*cases):
     """Mark what `make e2e` leaves out, being much like the others."""
@@ -184,6 +187,46 @@ def test_a_model_that_fills_the_disk_is_named_and_costs_no_sound(sensor):
     assert sensor.query("PRAGMA integrity_check") == [{"integrity_check": "ok"}]
 
 
+@contextlib.contextmanager
+def little_memory(sensor):
+    """Limit the memory of the worker that has the model; see `LITTLE`."""
+    groups = Path("/sys/fs/cgroup/memory")
+    if not groups.is_dir():
+        # Of the second kind, which the machine's own systemd divides.
+        limit = f"systemctl set-property --runtime {WORKER}"
+        sensor.machine.succeed(f"{limit} MemoryMax={LITTLE} MemorySwapMax=0")
+        yield
+        sensor.machine.succeed(f"{limit} MemoryMax=infinity")
+        return
+    # Of the first kind, which a machine in namespaces has no part in.
+    group = groups / "acoupi-test-little"
+    group.mkdir()
+    try:
+        (group / "memory.limit_in_bytes").write_text(str(LITTLE))
+        for process in sensor.machine.processes_of(WORKER)[WORKER]:
+            (group / "cgroup.procs").write_text(str(process))
+        yield
+    finally:
+        for process in (group / "cgroup.procs").read_text().split():
+            (groups / "cgroup.procs").write_text(process)
+        group.rmdir()
+
+
+def test_a_model_that_leaks_memory_is_ended_and_named_and_costs_no_sound(sensor):
+    restarts = int(sensor.show(WORKER, "NRestarts"))
+    with little_memory(sensor):
+        do(sensor, "run", "leak")
+        eventually("killed", lambda: int(sensor.show(WORKER, "NRestarts")) > restarts)
+        stop_doing(sensor)
+    log = sensor.machine.succeed(
+        f"journalctl --boot --no-pager --output=cat --unit={WORKER} --lines=100"
+    )
+    assert "status=9/KILL" in log or "oom-kill" in log
+    complains(sensor, "worker-detection")
+    goes_on_recording(sensor)
+    detects(sensor)
+
+
 @pytest.mark.parametrize("fault", ["raise", *slowly("exit", "vanish", "hang")])
 def test_a_worker_that_cannot_start_costs_no_sound(sensor, fault):
     do(sensor, "start", fault)
@@ -204,9 +247,17 @@ def test_a_worker_that_does_not_stop_as_it_should_is_ended(sensor, fault):
     detects(sensor)
 
 
-@pytest.mark.parametrize("fault", ["exit", *slowly("raise", "vanish", "crash")])
-def test_a_broken_program_is_refused_and_the_former_records_on(sensor, fault):
-    do(sensor, "import", fault)
+@pytest.mark.parametrize(
+    ("place", "fault"),
+    [
+        ("import", "exit"),
+        ("setup", "raise"),
+        *slowly(("import", "raise"), ("import", "vanish"), ("import", "crash")),
+        *slowly(("setup", "exit"), ("setup", "vanish"), ("setup", "crash")),
+    ],
+)
+def test_a_broken_program_is_refused_and_the_former_records_on(sensor, place, fault):
+    do(sensor, place, fault)
     code, said = sensor.machine.execute(
         sensor.as_owner(
             *("env", f"ACOUPI_HOME={sensor.home}", "acoupi", "setup", "--no-prompt"),
@@ -217,7 +268,7 @@ def test_a_broken_program_is_refused_and_the_former_records_on(sensor, fault):
     assert code != 0
     assert "Traceback" not in said
     # Who ends the process without a word is not named; the shell tells that it ended.
-    if fault in {"raise", "exit"}:
+    if place == "setup" or fault in {"raise", "exit"}:
         assert "misbehaving" in said
     stop_doing(sensor)
     detects(sensor)
