@@ -168,9 +168,37 @@ def pytest_runtest_makereport(item, call):
         report.sections.append(("machine", _evidence(booted)))
 
 
-def pytest_terminal_summary(terminalreporter):
-    kinds = (machine.NspawnMachine, virtual_machine.VirtualMachine)
-    boots, retries = (sum(it.boots for it in kinds), sum(it.retries for it in kinds))
+KINDS = (machine.NspawnMachine, virtual_machine.VirtualMachine)
+
+
+def _count_boots():
+    return sum(it.boots for it in KINDS), sum(it.retries for it in KINDS)
+
+
+COUNTED = pytest.StashKey[list[tuple[int, int]]]()
+
+
+def pytest_configure(config):
+    config.stash[COUNTED] = []
+
+
+def pytest_sessionfinish(session):
+    # Where tests run in several processes, one of them tells what all did.
+    counted = getattr(session.config, "workeroutput", None)
+    if counted is not None:
+        counted["boots"] = _count_boots()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    counted = getattr(node, "workeroutput", {}).get("boots")
+    if counted:
+        node.config.stash[COUNTED].append(counted)
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    counted = [*config.stash[COUNTED], _count_boots()]
+    boots, retries = (sum(it) for it in zip(*counted, strict=True))
     if boots:
         terminalreporter.write_line(
             f"machines booted: {boots}, of which tried again: {retries}"

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from configurations import gapless
 
 from acoupi.system import CeleryConfig, Settings, setup_program
 from acoupi.system.broker import find_server
@@ -61,26 +62,12 @@ class Running:
 @pytest.fixture(scope="module")
 def sensor(tmp_path_factory):
     home = tmp_path_factory.mktemp("doctor") / "home"
-    data = home / "data"
     running = Running(home)
     setup_program(
         running.settings,
         "acoupi.programs.default",
-        {
-            "microphone": {"source": "signal"},
-            # Long, so that few of them wait where nobody takes them for a while.
-            "recording": {
-                "duration": 5,
-                "interval": 5,
-                "schedule_start": "00:00",
-                "schedule_end": "00:00",
-            },
-            "paths": {
-                "tmp_audio": str(data / "tmp"),
-                "recordings": str(data / "recordings"),
-                "db_metadata": str(data / "acoupi.db"),
-            },
-        },
+        # Long, so that few of them wait where nobody takes them for a while.
+        gapless(home / "data", 5),
     )
     running.call(running.settings.start_script)
     try:
@@ -177,7 +164,7 @@ def test_a_configuration_that_the_processes_do_not_have_yet(sensor):
 
 
 def test_a_database_that_something_else_holds(sensor):
-    path = sensor.settings.home / "data/acoupi.db"
+    path = sensor.settings.home / "data/sensor.db"
     with contextlib.closing(sqlite3.connect(path, timeout=20)) as connection:
         connection.isolation_level = None
         connection.execute("BEGIN IMMEDIATE")

@@ -10,6 +10,7 @@ import sys
 import time
 
 import pytest
+from configurations import gapless, paths_below
 
 from acoupi.audio.soundfiles import read_info
 from acoupi.system import Settings, get_celery_app, setup_program
@@ -54,21 +55,11 @@ def test_late_lost_and_doubled_tasks_lose_no_sample(
         "acoupi.programs.default",
         {
             "timezone": "UTC",
+            **gapless(tmp_path),
             "microphone": {
                 "device_name": "testmic",
                 "samplerate": RATE,
                 "audio_channels": 2,
-            },
-            "recording": {
-                "duration": 1,
-                "interval": 1,
-                "schedule_start": "00:00",
-                "schedule_end": "00:00",
-            },
-            "paths": {
-                "tmp_audio": str(audio),
-                "recordings": str(tmp_path / "kept"),
-                "db_metadata": str(tmp_path / "metadata.db"),
             },
         },
         {"broker_url": redis_server.url},
@@ -118,15 +109,10 @@ def test_late_lost_and_doubled_tasks_lose_no_sample(
 
 def test_a_crash_of_the_audio_library_is_told(tmp_path, redis_server: RedisServer):
     settings = Settings(tmp_path / "home")
-    paths = {
-        "tmp_audio": str(tmp_path / "audio"),
-        "recordings": str(tmp_path / "kept"),
-        "db_metadata": str(tmp_path / "metadata.db"),
-    }
     setup_program(
         settings,
         "acoupi.programs.default",
-        {"timezone": "UTC", "microphone": {}, "paths": paths},
+        {"timezone": "UTC", "microphone": {}, "paths": paths_below(tmp_path)},
         {"broker_url": redis_server.url},
     )
     # A configuration without "default": PortAudio aborts the process.
@@ -153,4 +139,4 @@ def test_a_crash_of_the_audio_library_is_told(tmp_path, redis_server: RedisServe
 def store_of(tmp_path):
     from acoupi.components import SqliteStore
 
-    return SqliteStore(tmp_path / "metadata.db")
+    return SqliteStore(tmp_path / "sensor.db")

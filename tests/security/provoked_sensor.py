@@ -16,6 +16,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import psutil
+from configurations import gapless
 
 from acoupi.system import Settings, setup_program
 from acoupi.testing import HTTPSink, MosquittoBroker, RedisServer, free_port
@@ -76,18 +77,7 @@ class Sensor:
             self.settings,
             "acoupi.programs.activity",
             {
-                "microphone": {"source": "signal"},
-                "recording": {
-                    "duration": 1,
-                    "interval": 1,
-                    "schedule_start": "00:00",
-                    "schedule_end": "00:00",
-                },
-                "paths": {
-                    "tmp_audio": str(self.root / "audio"),
-                    "recordings": str(self.root / "recordings"),
-                    "db_metadata": str(self.root / "sensor.db"),
-                },
+                **gapless(self.root),
                 "metrics": {
                     "port": self.metrics_port,
                     "socket": str(self.metrics_socket),

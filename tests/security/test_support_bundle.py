@@ -11,6 +11,7 @@ import tarfile
 from urllib.parse import quote
 
 import pytest
+from configurations import paths_below
 
 from acoupi.cli import main
 from acoupi.errors import ConfigurationError
@@ -63,11 +64,7 @@ def sensor(tmp_path, monkeypatch):
         "acoupi.programs.activity",
         {
             "microphone": {"source": "signal"},
-            "paths": {
-                "tmp_audio": str(tmp_path / "audio"),
-                "recordings": str(tmp_path / "recordings"),
-                "db_metadata": str(tmp_path / "sensor.db"),
-            },
+            "paths": paths_below(tmp_path),
             "messaging": {
                 "messages_db": str(tmp_path / "sensor.db"),
                 "http": {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -24,12 +25,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs a tree that is not given."""
+    """Skip what needs a tree that is not given, or Nix, which is not there."""
+    if shutil.which("nix-instantiate") is None:
+        reason = "nix-instantiate is missing"
+    elif not TREE:
+        reason = "NIXPKGS_TREE names no nixpkgs tree: not evaluated"
+    else:
+        return
     for item in items:
-        if item.get_closest_marker("nixpkgs") and not TREE:
-            item.add_marker(
-                pytest.mark.skip("NIXPKGS_TREE names no nixpkgs tree: not evaluated")
-            )
+        if item.get_closest_marker("nixpkgs"):
+            item.add_marker(pytest.mark.skip(reason))
 
 
 Nix = Callable[..., subprocess.CompletedProcess[str]]
@@ -83,5 +88,17 @@ def instantiate(nix: Nix) -> Nix:
             *("--eval", "--strict", "--json", "--read-write-mode"),
             *("--arg", "tree", str(TREE), str(file), "-A", attribute),
         )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def attribute_of(instantiate: Nix) -> Callable[[Path, str], Any]:
+    """Return a function that evaluates an attribute of a file to plain data."""
+
+    def run(file: Path, attribute: str) -> Any:
+        done = instantiate(file, attribute)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return json.loads(done.stdout)
 
     return run

@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import shutil
+import functools
 from pathlib import Path
 
 import pytest
 
 EXPRESSION = Path(__file__).with_name("appliance.nix")
 
-pytestmark = [
-    pytest.mark.skipif(
-        shutil.which("nix-instantiate") is None, reason="nix-instantiate is missing"
-    ),
-    pytest.mark.nixpkgs,
-    pytest.mark.timeout(300),
-]
+pytestmark = [pytest.mark.nixpkgs, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="session")
-def evaluate(instantiate):
+def evaluate(attribute_of):
     """Return a function that evaluates an attribute of appliance.nix."""
-
-    def run(attribute: str):
-        done = instantiate(EXPRESSION, attribute)
-        assert done.returncode == 0, done.stderr[-3000:]
-        return json.loads(done.stdout)
-
-    return run
+    return functools.partial(attribute_of, EXPRESSION)
 
 
 MACHINES = ["plain", "provisioned", "off", "image"]

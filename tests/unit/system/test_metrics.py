@@ -6,6 +6,7 @@ import json
 import time
 
 import pytest
+from configurations import paths_below
 
 from acoupi import data
 from acoupi.audio.wallclock import read_boot_id
@@ -29,11 +30,7 @@ def sensor(tmp_path, monkeypatch):
         "acoupi.programs.activity",
         {
             "microphone": {"source": "signal"},
-            "paths": {
-                "tmp_audio": str(tmp_path / "audio"),
-                "recordings": str(tmp_path / "recordings"),
-                "db_metadata": str(tmp_path / "sensor.db"),
-            },
+            "paths": paths_below(tmp_path),
             "messaging": {
                 "messages_db": str(tmp_path / "sensor.db"),
                 "http": {"base_url": "http://127.0.0.1:9/"},

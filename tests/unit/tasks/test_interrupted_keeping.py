@@ -7,13 +7,12 @@ calls that change a file or the database and sends itself SIGKILL before a chose
 import os
 import random
 import signal
-import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from interruptions import kill_everywhere
 
 from acoupi import data
 from acoupi.audio.guano import Guano
@@ -26,21 +25,6 @@ from acoupi.components.stores import SqliteStore
 from acoupi.tasks import generate_detection_task, generate_file_management_task
 
 RATE = 8000
-CHANGES = {
-    "execute",
-    "executemany",
-    "fdatasync",
-    "flock",
-    "fsync",
-    "ftruncate",
-    "mkdir",
-    "open",
-    "rename",
-    "replace",
-    "truncate",
-    "unlink",
-    "write",
-}
 
 
 @pytest.fixture
@@ -135,52 +119,25 @@ class Scene:
         return sorted(p for p in folder.rglob("*") if p.is_file())
 
 
-def killed_at(number: int, act: Callable[[], None]) -> bool:
-    """Run ``act`` in a child that is killed at its call ``number``; False if unhurt."""
-    child = os.fork()
-    if child == 0:
-        calls = 0
-
-        def count(frame, event, function):
-            nonlocal calls
-            if event == "c_call" and function.__name__ in CHANGES:
-                calls += 1
-                if calls == number:
-                    os.kill(os.getpid(), signal.SIGKILL)
-
-        status = 1
-        try:
-            sys.setprofile(count)
-            act()
-            sys.setprofile(None)
-            status = 0
-        finally:
-            os._exit(status)
-    status = os.waitpid(child, 0)[1]
-    if os.WIFSIGNALED(status):
-        assert os.WTERMSIG(status) == signal.SIGKILL
-        return True
-    assert status == 0, "the child failed by itself"
-    return False
-
-
 def close_databases(scene: Scene) -> None:
     scene.store.database.close()
 
 
-def kill_everywhere(tmp_path: Path, prepare, act, check) -> int:
+def kill_scenes_everywhere(tmp_path: Path, prepare, act, check) -> int:
     """Kill ``act`` at each of its calls in turn, on a fresh scene each time."""
-    number = 0
-    hurt = True
-    while hurt:
-        number += 1
-        scene = Scene(tmp_path / str(number))
-        prepare(scene)
-        close_databases(scene)
-        hurt = killed_at(number, lambda scene=scene: act(scene))
-        check(scene)
-        close_databases(scene)
-    return number
+    scenes = []
+
+    def begin(trial: int) -> None:
+        scenes.append(Scene(tmp_path / str(trial)))
+        prepare(scenes[-1])
+        close_databases(scenes[-1])
+
+    def end(_killed: bool) -> None:
+        check(scenes[-1])
+        close_databases(scenes[-1])
+
+    # In the middle of a statement: tests/integration/test_migrations.py.
+    return kill_everywhere(begin, lambda: act(scenes[-1]), end, within_sql=False)
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
@@ -207,7 +164,9 @@ def test_keeping_can_be_killed_anywhere(tmp_path, manager, stored):
         assert (found.id, found.path) == (scene.recording.id, path)
         assert scene.store.get_state(found) == "kept"
 
-    calls = kill_everywhere(tmp_path, prepare, lambda scene: scene.keep(manager), check)
+    calls = kill_scenes_everywhere(
+        tmp_path, prepare, lambda scene: scene.keep(manager), check
+    )
     assert calls > 30
 
 
@@ -237,7 +196,7 @@ def test_keeping_without_analysis_can_be_killed_anywhere(tmp_path):
         assert scene.store.total_losses() == {"analyses": 1}
         assert scene.files(scene.tmp) == []
 
-    assert kill_everywhere(tmp_path, prepare, keep, check) > 10
+    assert kill_scenes_everywhere(tmp_path, prepare, keep, check) > 10
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
@@ -252,7 +211,7 @@ def test_deleting_can_be_killed_anywhere(tmp_path):
         assert scene.files(scene.tmp) == scene.files(scene.kept) == []
         assert scene.store.get_state(scene.recording) == "deleted"
 
-    kill_everywhere(
+    kill_scenes_everywhere(
         tmp_path, prepare, lambda scene: scene.keep(filters=[Never()]), check
     )
 
@@ -271,7 +230,7 @@ def test_setting_aside_can_be_killed_anywhere(tmp_path):
         assert (scene.aside / "1.wav.reason.txt").read_text()
         assert scene.store.get_state(scene.recording) == "set_aside"
 
-    kill_everywhere(tmp_path, prepare, lambda scene: scene.keep("broken"), check)
+    kill_scenes_everywhere(tmp_path, prepare, lambda scene: scene.keep("broken"), check)
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
@@ -291,7 +250,7 @@ def test_recording_can_be_killed_anywhere(tmp_path):
             if info.frames == 800:
                 assert scene.sound in path.read_bytes()
 
-    kill_everywhere(tmp_path, lambda scene: scene.store.check(), record, check)
+    kill_scenes_everywhere(tmp_path, lambda scene: scene.store.check(), record, check)
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
@@ -316,7 +275,7 @@ def test_detecting_can_be_killed_anywhere(tmp_path):
         assert len(output.detections) == 1
         assert len(scene.outbox.due("mqtt")) == 1
 
-    kill_everywhere(tmp_path, prepare, detect, check)
+    kill_scenes_everywhere(tmp_path, prepare, detect, check)
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")

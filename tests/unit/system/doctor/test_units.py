@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import textwrap
 
 import pytest
@@ -57,17 +56,9 @@ class Systemd:
 
 
 @pytest.fixture(params=[True, False], ids=["system", "user"])
-def systemd(sensor, tmp_path, monkeypatch, request):
+def systemd(sensor, install_systemctl, monkeypatch, request):
     """A sensor whose services are installed in a systemd of ours."""
-    tools = tmp_path / "tools"
-    tools.mkdir()
-    for name, text in (("systemctl", SYSTEMCTL), ("loginctl", "#!/bin/sh\n")):
-        (tools / name).write_text(text)
-        (tools / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
-    monkeypatch.setattr(systemctl_module, "RUNNING_SYSTEMD", tmp_path)
-    monkeypatch.setattr(systemctl_module, "SYSTEM_UNITS", tmp_path / "etc")
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    tools = install_systemctl(SYSTEMCTL)
     monkeypatch.setattr("acoupi.system.broker.find_server", lambda: "/a/server")
     manager = ServiceManager(system=request.param)
     monkeypatch.setattr("acoupi.system.doctor.units._managers", lambda: [manager])

@@ -11,9 +11,9 @@ from collections.abc import Callable
 
 CHANGES = frozenset(
     {
-        *("backup", "execute", "executemany", "executescript", "fchmod", "flock"),
-        *("fsync", "link", "mkdir", "open", "rename", "replace", "rmdir", "symlink"),
-        *("truncate", "unlink", "write"),
+        *("backup", "execute", "executemany", "executescript", "fchmod", "fdatasync"),
+        *("flock", "fsync", "ftruncate", "link", "mkdir", "open", "rename", "replace"),
+        *("rmdir", "symlink", "truncate", "unlink", "write"),
     }
 )
 """Names of C functions that change a file or the database."""
@@ -22,7 +22,9 @@ SQL_STEPS = 60
 """Instructions of sqlite's machine between two chances to be killed."""
 
 
-def killed_at(number: int, act: Callable[[], object]) -> bool:
+def killed_at(
+    number: int, act: Callable[[], object], *, within_sql: bool = True
+) -> bool:
     """Run ``act`` in a child that is killed at its step ``number``; False if unhurt.
 
     A step is a call that changes something, or a stretch of SQL in the middle of one.
@@ -31,7 +33,7 @@ def killed_at(number: int, act: Callable[[], object]) -> bool:
     if child == 0:
         status = 1
         try:
-            _count_steps(number)
+            _count_steps(number, within_sql=within_sql)
             act()
             sys.setprofile(None)
             status = 0
@@ -47,7 +49,7 @@ def killed_at(number: int, act: Callable[[], object]) -> bool:
     return False
 
 
-def _count_steps(number: int) -> None:
+def _count_steps(number: int, *, within_sql: bool) -> None:
     steps = 0
 
     def step() -> None:
@@ -67,7 +69,8 @@ def _count_steps(number: int) -> None:
         connection.set_progress_handler(step, SQL_STEPS)
         return connection
 
-    sqlite3.connect = connect_and_count
+    if within_sql:
+        sqlite3.connect = connect_and_count
     # What it starts lives on when it is killed, and is not killed for it.
     os.register_at_fork(after_in_child=lambda: sys.setprofile(None))
     sys.setprofile(called)
@@ -78,6 +81,8 @@ def kill_everywhere(
     act: Callable[[], object],
     check: Callable[[bool], None],
     stride: int = 1,
+    *,
+    within_sql: bool = True,
 ) -> int:
     """Kill ``act`` at each ``stride``-th of its steps; return how often.
 
@@ -87,6 +92,6 @@ def kill_everywhere(
     while hurt:
         trials += 1
         prepare(trials)
-        hurt = killed_at(1 + (trials - 1) * stride, act)
+        hurt = killed_at(1 + (trials - 1) * stride, act, within_sql=within_sql)
         check(hurt)
     return trials - 1
