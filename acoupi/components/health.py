@@ -62,8 +62,12 @@ def read_recorder_status(path: Path) -> dict[str, Any] | None:
         run.
     """
     try:
-        with path.open("rb") as stream:
-            status = json.loads(stream.read(_MAX_STATUS_BYTES))
+        try:
+            status = _read_status(path)
+        except ValueError:
+            # It may have been written to just now; that takes no time.
+            time.sleep(0.01)
+            status = _read_status(path)
     except (OSError, ValueError):
         return None
     if not isinstance(status, dict):
@@ -74,6 +78,11 @@ def read_recorder_status(path: Path) -> dict[str, Any] | None:
         age = max(0.0, time.monotonic() - written)
     current = age is not None and age <= STATUS_MAX_AGE
     return {**status, "age": age, "current": current}
+
+
+def _read_status(path: Path) -> Any:
+    with path.open("rb") as stream:
+        return json.loads(stream.read(_MAX_STATUS_BYTES))
 
 
 def recorder_metrics(status_file: Path) -> Iterator[data.Metric]:

@@ -145,35 +145,44 @@ def as_text(moment: datetime.datetime | None) -> str | None:
 
 
 def write_status(path: Path, status: Mapping[str, object]) -> bool:
-    """Replace a status file, so that readers see the old or the new one, never half.
+    """Write a status file, over the former one.
 
     Not flushed to the disk: it describes a running process and means nothing after a
-    power cut. A failure is logged, since recording matters more.
+    power cut. A new file beside it would have the disk note a name and free places at
+    each turn, and write three times as much. A failure is logged, since recording
+    matters more.
 
     Returns
     -------
     bool
         Whether it was written.
     """
-    content = json.dumps(status, indent=1) + "\n"
-    temporary = path.with_name(f".{path.name}.new")
+    content = (json.dumps(status, indent=1) + "\n").encode()
     try:
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(content, "utf-8")
-            temporary.replace(path)
+            _overwrite(path, content)
         except OSError:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-            _overwrite(path, content.encode())
+            _replace(path, content)
     except OSError as error:
         logger.warning("the recorder's status cannot be written: %s", error)
         return False
     return True
 
 
+def _replace(path: Path, content: bytes) -> None:
+    """Make the file, or make it anew where it is another user's."""
+    temporary = path.with_name(f".{path.name}.new")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+
+
 def _overwrite(path: Path, content: bytes) -> None:
-    """Write where the file is: a full disk has no place for another one beside it."""
     with path.open("r+b", buffering=0) as file:
         # In one go, and padded rather than cut: a reader meanwhile finds JSON.
         file.write(content.ljust(os.fstat(file.fileno()).st_size))

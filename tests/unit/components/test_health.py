@@ -181,3 +181,11 @@ def test_health_is_importable_without_heavy_modules():
     )
 
     assert result.stdout.strip() == "[]"
+
+
+def test_a_status_that_is_written_to_just_now_is_read_again(tmp_path, monkeypatch):
+    file = tmp_path / "recorder.json"
+    file.write_text('{"recording": tr')
+    assert read_recorder_status(file) is None
+    monkeypatch.setattr(time, "sleep", lambda _: write_status(file))
+    assert read_recorder_status(file)["current"]

@@ -89,12 +89,22 @@ def test_a_disk_without_room_for_another_file_still_takes_the_status(
     def refuse(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(pathlib.Path, "write_text", refuse)
+    monkeypatch.setattr(pathlib.Path, "write_bytes", refuse)
     assert write_status(path, {"recordings": 1})
     assert json.loads(path.read_text()) == {"recordings": 1}
     assert write_status(path, {"recordings": 1000, "problems": []})
     assert json.loads(path.read_text()) == {"recordings": 1000, "problems": []}
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_status_is_written_where_it_is(tmp_path):
+    path = tmp_path / "run" / "recorder.json"
+    write_status(path, {"recordings": 1})
+    before = path.stat().st_ino
+    write_status(path, {"recordings": 2})
+    assert path.stat().st_ino == before
+    assert json.loads(path.read_text()) == {"recordings": 2}
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_a_disk_that_refuses_the_status_fills_no_log(clock, writer, tmp_path, caplog):
