@@ -9,6 +9,6 @@ pytestmark = pytest.mark.timeout(900)
 
 
 def test_each_fault_that_is_done_to_a_sensor_is_named(sensor):
-    diagnoses.names_each_fault(sensor)
+    assert len(diagnoses.names_each_fault(sensor)) == len(diagnoses.faults_of(sensor))
     diagnoses.changes_nothing(sensor)
     diagnoses.says_who_may_ask(sensor)

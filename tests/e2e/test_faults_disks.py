@@ -54,4 +54,4 @@ def test_a_disk_that_refuses_to_flush_loses_nothing(sensor):
         if not Path(library).exists():
             pytest.skip(f"{library} is not installed (Debian: libfiu0)")
     disks.let_flushing_fail(sensor)
-    disks.goes_on_when_flushing_fails(sensor)
+    disks.goes_on_when_flushing_fails(sensor, seconds=8)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
+import diagnoses
 import end_to_end
 import passwords
 import pytest
@@ -46,6 +47,10 @@ def sensor(share, boot, system, nix_layer, chirps):
 
 def test_sound_becomes_detections_kept_files_and_messages(sensor):
     end_to_end.hears_keeps_and_tells(sensor)
+
+
+def test_the_doctor_names_faults_of_a_sensor_that_is_well_otherwise(sensor):
+    diagnoses.names_each_fault(sensor, diagnoses.GROUPS_OF_DECLARED)
 
 
 def test_start_stop_and_status_act_on_the_declared_services(sensor):

@@ -185,6 +185,7 @@ let
 
         sys.path.insert(0, "${./scenarios}")
 
+        import diagnoses
         import end_to_end
         import faults
         import generations
@@ -233,6 +234,12 @@ builtins.mapAttrs scenario {
       with subtest("after a reboot the sensor goes on by itself"):
           end_to_end.goes_on_after_a_reboot(it, chirps)
           end_to_end.is_in_order(it, it.listening)
+    '';
+  };
+
+  diagnoses = two // {
+    script = ''
+      diagnoses.names_each_fault(it, diagnoses.GROUPS_OF_DECLARED)
     '';
   };
 

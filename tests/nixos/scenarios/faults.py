@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
-from typing import Any
 
+import continuity
 from sensor import Sensor, eventually
 
 
@@ -92,16 +92,5 @@ def _is_whole(sensor: Sensor) -> None:
 
 def works_on(sensor: Sensor) -> None:
     """New sound is recorded, analysed and delivered."""
-    seen = set(sensor.received_recordings())
-    newest: list[dict[str, Any]] = sensor.query("SELECT max(number) n FROM recording")
-    last = newest[0]["n"]
     eventually("recording", sensor.is_recording)
-    eventually(
-        "a new detection",
-        lambda: sensor.query(
-            "SELECT recording FROM model_output JOIN detection"
-            f" ON detection.output = model_output.number WHERE recording > {last}"
-            " LIMIT 1"
-        ),
-    )
-    eventually("a new message", lambda: set(sensor.received_recordings()) - seen)
+    continuity.detects_again(sensor)

@@ -97,13 +97,18 @@ def starts_without_a_file(sensor: Sensor) -> None:
     _is_read_only(sensor)
 
 
-def follows_the_file(sensor: Sensor, sound: str) -> None:
-    """What the file asks for is there after the next start, and no secret is on it."""
-    write_card(sensor, GOOD)
+def follow(sensor: Sensor, sound: str, text: str | None) -> str:
+    """Start the sensor with this file, or none, until it records; give the report."""
+    write_card(sensor, text)
     sensor.machine.reboot()
     sensor.play_sound(sound)
     eventually("recording", sensor.is_recording)
-    report = report_of(sensor)
+    return report_of(sensor)
+
+
+def follows_the_file(sensor: Sensor, sound: str) -> None:
+    """What the file asks for is there after the next start, and no secret is on it."""
+    report = follow(sensor, sound, GOOD)
     assert "What is wrong\r\n-------------\r\nNothing." in report, report
     for said in ("garden-1", "Europe/London", "My network", "Oak 7"):
         assert said in report, report
@@ -166,11 +171,7 @@ def goes_on_with(sensor: Sensor, sound: str, text: str | None, said: str) -> Non
     said : str
         What the report has to say.
     """
-    write_card(sensor, text)
-    sensor.machine.reboot()
-    sensor.play_sound(sound)
-    eventually("recording", sensor.is_recording)
-    report = report_of(sensor)
+    report = follow(sensor, sound, text)
     assert said in report, report
     assert sensor.machine.succeed("uname -n").strip() == "garden-1"
     assert sensor.status()["program"] == "acoupi.programs.activity"

@@ -68,7 +68,8 @@ def write_defect(path: str, kind: str, seconds: int = 4) -> None:
     noise = random.Random(1)
     make = {
         "silence": lambda _: 0.0,
-        "stuck": lambda _: 6_000.0,
+        # Little, so that a while of it is not taken for an offset.
+        "stuck": lambda _: 1_000.0,
         "offset": lambda _: 3_300 + noise.gauss(0, 40),
         "clipping": lambda time: 90_000 * math.sin(2 * math.pi * 1_000 * time),
     }[kind]
