@@ -82,7 +82,10 @@ def test_nothing_listens_but_what_the_configuration_asks_for(sensor):
 
 
 def test_nobody_sees_a_secret_in_the_list_of_processes(sensor):
-    for process in sensor.processes():
+    processes = sensor.processes()
+    # The launcher, the workers and beat.
+    assert len(processes) >= 4
+    for process in processes:
         assert leaks(" ".join(process.cmdline())) == [], process
         assert leaks(" ".join(process.environ().values())) == [], process
         assert leaks(process.name()) == [], process
@@ -106,7 +109,9 @@ def test_secrets_are_in_two_files_that_only_the_owner_reads(sensor):
 
 
 def test_the_home_is_not_open_to_others(sensor):
-    for path in sensor.settings.home.rglob("*"):
+    paths = list(sensor.settings.home.rglob("*"))
+    assert sensor.settings.program_file in paths
+    for path in paths:
         # The socket for the figures is for the group, too.
         if not path.is_symlink() and path != sensor.metrics_socket:
             assert stat.S_IMODE(path.stat().st_mode) & 0o022 == 0, path
@@ -170,6 +175,7 @@ def test_the_support_bundle_holds_no_secret(sensor, tmp_path):
 
 
 def test_what_goes_to_the_receivers_is_not_told_to_the_others(sensor):
+    assert sensor.http.received
     for request in sensor.http.received:
         body = request.body.decode()
         assert leaks(body) == []

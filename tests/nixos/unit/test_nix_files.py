@@ -186,6 +186,7 @@ def test_a_home_elsewhere_and_no_credentials_leave_their_settings_out(services):
     found = services(
         "acoupi.programs.default", home="/data/x", stateDirectory=None, credentials={}
     )
+    assert "acoupi-worker-recording" in found
     for service in found.values():
         config = service["serviceConfig"]
         assert "StateDirectory" not in config

@@ -190,11 +190,13 @@ def test_a_worker_that_does_everything_is_neither_preferred_nor_sacrificed(setti
 
 
 def test_a_broker_that_dies_takes_nobody_with_it(settings):
-    for name, text in units_of(settings).items():
-        if name.startswith("acoupi-worker"):
-            assert "Wants=acoupi-broker.service" in text
-            assert "Requires=" not in text
-            assert "BindsTo=" not in text
+    units = units_of(settings)
+    workers = [text for name, text in units.items() if name.startswith("acoupi-worker")]
+    assert workers
+    for text in workers:
+        assert "Wants=acoupi-broker.service" in text
+        assert "Requires=" not in text
+        assert "BindsTo=" not in text
 
 
 def test_only_those_with_audio_reach_the_sound_card(settings):

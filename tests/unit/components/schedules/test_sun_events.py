@@ -376,8 +376,10 @@ def test_at_the_poles_there_is_an_answer():
     for latitude in (90, -90, 89.99):
         condition = DawnTimeInterval(duration=30, timezone="UTC")
         condition.use_deployment(at((latitude, 0)))
-        for n in range(365 * 24):
-            condition.should_record(FIRST + n * 60 * MINUTE)
+        answers = {
+            condition.should_record(FIRST + n * 60 * MINUTE) for n in range(365 * 24)
+        }
+        assert answers <= {True, False}
 
 
 @pytest.mark.parametrize("duration", [0, -1, 721, float("nan"), float("inf")])

@@ -145,7 +145,9 @@ def test_secrets_leave_the_card_and_nothing_else_of_the_file_changes(card):
 
 def test_everything_that_holds_secrets_is_private(card):
     card.boot_well(GOOD)
-    for path in (card.settings.home / "provision").rglob("*"):
+    paths = list((card.settings.home / "provision").rglob("*"))
+    assert "secrets.json" in {path.name for path in paths}
+    for path in paths:
         mode = stat.S_IMODE(path.stat().st_mode)
         assert mode & 0o077 == 0, f"{path}: {mode:o}"
 
