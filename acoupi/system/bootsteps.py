@@ -12,6 +12,7 @@ from acoupi.system.deliveries import forget_lost_deliveries
 from acoupi.system.intake import drop_what_is_not_understood
 from acoupi.system.lifecycle import ProgramLife
 from acoupi.system.notify import ServiceNotifier
+from acoupi.system.spare_memory import PERIOD, give_back
 from acoupi.system.vigilance import Condition, Guard
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ class ConsumerStep(bootsteps.StartStopStep):
 
     def __init__(self, parent: Any, **kwargs: Any) -> None:
         super().__init__(parent, **kwargs)
-        self._timer_entry: Any = None
+        self._timer_entries: list[Any] = []
         # Before the first connection, for which errors are sorted when it is made.
         drop_what_is_not_understood(parent)
 
@@ -151,9 +152,11 @@ class ConsumerStep(bootsteps.StartStopStep):
         step = _program_step(parent)
         forget_lost_deliveries(parent.connection.default_channel)
         step.consumer_ready()
-        self._timer_entry = parent.timer.call_repeatedly(
-            1.0, self._turned, (parent, step.condition)
-        )
+        repeatedly = parent.timer.call_repeatedly
+        self._timer_entries = [
+            repeatedly(1.0, self._turned, (parent, step.condition)),
+            repeatedly(PERIOD, give_back),
+        ]
 
     @staticmethod
     def _turned(parent: Any, condition: Condition) -> None:
@@ -165,9 +168,9 @@ class ConsumerStep(bootsteps.StartStopStep):
 
     def stop(self, parent: Any) -> None:
         """Note that the connection is gone."""
-        if self._timer_entry is not None:
-            self._timer_entry.cancel()
-            self._timer_entry = None
+        for entry in self._timer_entries:
+            entry.cancel()
+        self._timer_entries = []
         _program_step(parent).consumer_lost()
 
     def terminate(self, parent: Any) -> None:
