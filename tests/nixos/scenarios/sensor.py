@@ -54,7 +54,8 @@ class Sensor:
 
     def acoupi(self, *arguments: str) -> str:
         """Run the command line as root; it must succeed."""
-        return str(self.machine.succeed(self._command(*arguments)))
+        # Starting and stopping wait for the services, on a busy machine for long.
+        return str(self.machine.succeed(self._command(*arguments), timeout=180))
 
     def as_owner(self, *words: str) -> str:
         """Return a command line that runs a command as the sensor's user."""
