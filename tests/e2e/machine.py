@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import fnmatch
 import os
 import shlex
 import shutil
@@ -323,10 +324,13 @@ exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin TERM=dumb \\
             Names of the units, as of file names: ``acoupi-*.service``.
         """
         found: dict[str, list[int]] = {}
-        for file in (self._groups or Path()).glob(f"**/{pattern}/cgroup.procs"):
-            # A service may end meanwhile.
-            with contextlib.suppress(OSError):
-                found[file.parent.name] = [int(it) for it in file.read_text().split()]
+        # A service may end meanwhile, and its directory go, which glob() stumbles over.
+        for directory, _, _ in os.walk(self._groups) if self._groups else ():
+            group = Path(directory)
+            if fnmatch.fnmatch(group.name, pattern):
+                with contextlib.suppress(OSError):
+                    processes = (group / "cgroup.procs").read_text()
+                    found[group.name] = [int(it) for it in processes.split()]
         return found
 
     def inside(self, path: str) -> Path:
