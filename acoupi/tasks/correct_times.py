@@ -42,6 +42,7 @@ def generate_clock_correction_task(
     tmp_path: Path | None = None,
     batch_size: int = 50,
     max_seconds: float = 20,
+    patience: float = 30,
 ) -> Callable[[], None]:
     """Build the task that corrects times once the clock is set.
 
@@ -62,12 +63,15 @@ def generate_clock_correction_task(
     clock
         Reads both clocks.
     tmp_path
-        Where recordings wait. While the keeping task works there, this one waits for
-        its next run: otherwise a file could be copied while it is corrected.
+        Where recordings wait. The keeping task does not work there meanwhile:
+        otherwise a file could be copied while it is corrected.
     batch_size
         Recordings stored in one transaction.
     max_seconds
         Seconds after which a run begins no other batch.
+    patience
+        Seconds to wait for the keeping task, which on a busy sensor hardly ever rests;
+        then it is left to the next run.
 
     Returns
     -------
@@ -84,7 +88,7 @@ def generate_clock_correction_task(
         corrector.note(clock())
         if not corrector.boots.get_unfinished():
             return
-        with one_at_a_time(tmp_path) as alone:
+        with one_at_a_time(tmp_path, patience) as alone:
             if alone:
                 corrector.correct_all(batch_size, max_seconds)
 

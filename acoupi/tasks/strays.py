@@ -43,6 +43,9 @@ MAX_FILES = 5000
 NAMESPACE = uuid.UUID("0d4c3a52-7b44-4c1b-9d67-40a2f1f3a9c5")
 """Makes the ids of recordings whose files carry none."""
 
+_LOCK_PAUSE = 0.005
+"""Seconds between two tries: a run that follows upon another leaves little between."""
+
 HOLDS_NO_SOUND = "it holds no sound"
 
 
@@ -236,24 +239,37 @@ class StrayFiles:
 
 
 @contextlib.contextmanager
-def one_at_a_time(directory: Path | None) -> Iterator[bool]:
+def one_at_a_time(directory: Path | None, patience: float = 0.0) -> Iterator[bool]:
     """Tell whether this is the only run on the directory, and hold it meanwhile.
 
     The lock is on the directory itself and ends with the process, however it ends.
+
+    Parameters
+    ----------
+    directory
+        Where files are worked on; None or none there: nobody else is.
+    patience
+        Seconds to wait until another run has ended.
     """
     if directory is None or not directory.exists():
         yield True
         return
     descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            alone = True
-        except BlockingIOError:
-            alone = False
+        ends = time.monotonic() + patience
+        while not (alone := _lock(descriptor)) and time.monotonic() < ends:
+            time.sleep(_LOCK_PAUSE)
         yield alone
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _is_locked(path: Path) -> bool:

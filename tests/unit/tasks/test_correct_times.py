@@ -7,6 +7,7 @@ import errno
 import os
 import subprocess
 import sys
+import threading
 import uuid
 
 import pytest
@@ -325,9 +326,33 @@ def test_nothing_is_corrected_while_recordings_are_moved(sensor):
     recording = sensor.record()
     sensor.set_clock()
     with one_at_a_time(sensor.tmp):
-        sensor.task()()
+        sensor.task(patience=0)()
         sensor.assert_untouched(recording)
     sensor.task()()
+    sensor.assert_corrected(recording)
+
+
+def test_times_are_corrected_although_recordings_are_moved_all_the_time(sensor):
+    recording = sensor.record()
+    sensor.set_clock()
+    over, moving = threading.Event(), threading.Event()
+
+    def move() -> None:
+        while not over.is_set():
+            with one_at_a_time(sensor.tmp):
+                moving.set()
+                over.wait(0.1)
+            # As a worker takes to come from one task to the next.
+            over.wait(0.02)
+
+    mover = threading.Thread(target=move)
+    mover.start()
+    try:
+        moving.wait()
+        sensor.task()()
+    finally:
+        over.set()
+        mover.join()
     sensor.assert_corrected(recording)
 
 
