@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from acoupi import data
 from acoupi.audio.wallclock import clock_is_synchronised, read_boot_id
 from acoupi.components.clock_correction import is_uncorrected
-from acoupi.components.places import existing_place
 from acoupi.components.stores.kept import KeptRecordings
 from acoupi.errors import ConfigurationError
 
@@ -105,6 +104,10 @@ class Retention:
         self, store: SqliteStore, now: datetime.datetime
     ) -> Iterator[tuple[data.Recording, str]]:
         """Yield the recordings to delete, oldest first, each with the reason."""
+        if not self.dirpath.is_dir():
+            # Nothing was kept yet, or the disk with what was kept is not there: it
+            # would be forgotten, and no room made.
+            return
         missing = self._missing_bytes()
         too_old = None
         if self.max_age is not None and self.clock_is_right():
@@ -148,7 +151,7 @@ class Retention:
     def _missing_bytes(self) -> float:
         if not self.min_free_bytes:
             return 0
-        space = os.statvfs(existing_place(self.dirpath))
+        space = os.statvfs(self.dirpath)
         free = space.f_bavail * space.f_frsize
         if free >= self.min_free_bytes:
             return 0

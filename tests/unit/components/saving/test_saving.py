@@ -327,3 +327,19 @@ class TestRetention:
         retention._missing_bytes = lambda: 1
         assert retention.apply(store) == 2
         assert store.get_state(kept[0]) == "deleted"
+
+    def test_what_is_on_a_disk_that_is_not_there_stays_known(
+        self, store, kept, tmp_path
+    ):
+        """Its place is free on another disk, which no deletion makes room on."""
+        for recording in kept:
+            recording.path.unlink()
+        age = datetime.timedelta(days=1)
+        retention = Retention(
+            tmp_path / "disk" / "recordings",
+            min_free_bytes=10**15,
+            max_age=age,
+            clock_is_right=lambda: True,
+        )
+        assert retention.apply(store, now=kept[5].created_on + 2 * age) == 0
+        assert store.get_state(kept[0]) == "kept"
