@@ -78,9 +78,11 @@ def run_apart(
     finally:
         os.close(reading)
         code = child.end()
-    if not answer:
-        raise AcoupiError(f"{what} {_how_it_ended(code, patience)}")
-    kind, content = json.loads(answer)
+    try:
+        kind, content = json.loads(answer)
+    # None, or not to its end.
+    except ValueError:
+        raise AcoupiError(f"{what} {_how_it_ended(code, patience)}") from None
     if kind == "result":
         return content
     raise (ConfigurationError if kind == "configuration" else AcoupiError)(content)
@@ -128,6 +130,8 @@ class _Child:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         if self._status is None:
+            # It may have stopped before it came to lead one.
+            os.kill(self.pid, signal.SIGKILL)
             _, self._status = os.waitpid(self.pid, 0)
         return os.waitstatus_to_exitcode(self._status)
 

@@ -59,9 +59,10 @@ def _live(
         # from the terminal or was sent to every process of that name.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         os.setsid()
-        tether(parent)
         if before is not None:
             before()
+        # After it, since who becomes another user is tethered no more.
+        tether(parent)
         if log_file is not None:
             _redirect(log_file)
         code = body() or 0

@@ -54,8 +54,16 @@ def become_owner_of(path: Path) -> None:
     if owner.st_uid == 0:
         return
     try:
-        os.initgroups(pwd.getpwuid(owner.st_uid).pw_name, owner.st_gid)
+        user = pwd.getpwuid(owner.st_uid)
     except KeyError:
         os.setgroups([])
+    else:
+        os.initgroups(user.pw_name, owner.st_gid)
+        # As services have it: programs keep files of their own below "~".
+        os.environ |= {
+            "HOME": user.pw_dir,
+            "USER": user.pw_name,
+            "LOGNAME": user.pw_name,
+        }
     os.setgid(owner.st_gid)
     os.setuid(owner.st_uid)

@@ -9,6 +9,7 @@ import time
 import pytest
 
 from acoupi.errors import AcoupiError, ConfigurationError
+from acoupi.system import apart
 from acoupi.system.apart import run_apart
 
 
@@ -45,6 +46,25 @@ def test_what_lasts_too_long_is_ended():
         run_apart(lambda: time.sleep(600), "this", patience=0.2)
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
+
+
+def test_what_stops_before_it_leads_a_group_is_ended(monkeypatch):
+    def fork(body, **_):
+        pid = os.fork()
+        if pid == 0:
+            time.sleep(600)
+            os._exit(body() or 0)
+        return pid
+
+    monkeypatch.setattr(apart, "fork", fork)
+    with pytest.raises(AcoupiError, match=r"^this did not end within 0.2 s$"):
+        run_apart(os.getpid, "this", patience=0.2)
+
+
+def test_half_an_answer_is_none(monkeypatch):
+    monkeypatch.setattr(apart, "_listen", lambda *_: b'["resu')
+    with pytest.raises(AcoupiError, match="this ended its process"):
+        run_apart(os.getpid, "this")
 
 
 def test_what_it_started_is_ended_with_it():

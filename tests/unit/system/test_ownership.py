@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import pwd
+import subprocess
+import sys
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -50,6 +53,34 @@ def test_a_process_becomes_the_owner_of_what_is_yet_to_be_made(foreign):
 
     become = partial(become_owner_of, foreign / "not" / "there")
     assert run_apart(who, "looking", before=become) == NOBODY
+
+
+def test_its_home_is_the_one_of_the_owner(foreign):
+    home = pwd.getpwuid(NOBODY).pw_dir
+    assert as_owner_of(foreign, lambda: str(Path("~").expanduser())) == home
+    assert os.environ.get("HOME") != home
+
+
+def test_what_acts_as_the_owner_ends_with_who_waits_for_it(foreign):
+    code = """
+import os, sys, time
+from pathlib import Path
+from acoupi.system.ownership import as_owner_of
+
+def last():
+    print("began", file=sys.stderr, flush=True)
+    time.sleep(20)
+    print("outlived it", file=sys.stderr, flush=True)
+
+as_owner_of(Path(sys.argv[1]), last)
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(foreign)], stderr=subprocess.PIPE, text=True
+    ) as waiting:
+        assert waiting.stderr is not None
+        assert waiting.stderr.readline() == "began\n"
+        waiting.kill()
+        assert waiting.stderr.read() == ""
 
 
 def test_what_the_owner_may_not_do_fails(foreign):
