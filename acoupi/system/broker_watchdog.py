@@ -128,7 +128,11 @@ class BrokerWatchdog:
 
     def _watch(self) -> None:
         while not self._stopped.wait(PERIOD):
-            self.look()
+            try:
+                self.look()
+            # No socket may be had now, as when too many files are open.
+            except OSError as error:
+                logger.debug("The queue's server cannot be asked: %s", error)
 
 
 def _end(pid: int) -> None:

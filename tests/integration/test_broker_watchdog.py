@@ -112,6 +112,22 @@ def test_what_is_not_ours_is_never_ended(tmp_path, monkeypatch, server):
     assert killed == []
 
 
+def test_who_cannot_ask_now_asks_again(tmp_path):
+    asked: list[int] = []
+    again = threading.Event()
+
+    def find(_):
+        asked.append(1)
+        if len(asked) > 1:
+            again.set()
+        raise OSError(24, "Too many open files")
+
+    watchdog = BrokerWatchdog(tmp_path, find=find)
+    watchdog.start()
+    assert again.wait(10)
+    watchdog.stop()
+
+
 def test_a_server_that_hangs_up_does_not_hang(tmp_path):
     path = tmp_path / "socket"
     with sockets.socket(sockets.AF_UNIX, sockets.SOCK_STREAM) as listener:
