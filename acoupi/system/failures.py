@@ -8,6 +8,7 @@ that is wrong with the program.
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,7 @@ class FailureFilter(logging.Filter):
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._clock = clock
+        self._lock = threading.Lock()
         self._logged: dict[tuple[str, str], tuple[float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -51,13 +53,7 @@ class FailureFilter(logging.Filter):
             return True
         is_told = isinstance(error, AcoupiError)
         text = str(error) if is_told else f"{type(error).__name__}: {error}"
-        now = self._clock()
-        logged_at, count = self._logged.pop((task, text), (-AGAIN, 0))
-        is_due = now - logged_at >= AGAIN
-        # The latest is last.
-        self._logged[task, text] = (now, 0) if is_due else (logged_at, count + 1)
-        if len(self._logged) > _MOST_KINDS:
-            del self._logged[next(iter(self._logged))]
+        is_due, count = self._count(task, text)
         if not is_due:
             return False
         often = f" (and {count} times before)" if count else ""
@@ -67,6 +63,19 @@ class FailureFilter(logging.Filter):
         if is_told:
             record.exc_info = None
         return True
+
+    def _count(self, task: str, text: str) -> tuple[bool, int]:
+        """Return whether a failure is due, and how often it was not told since."""
+        now = self._clock()
+        # Tasks of a pool fail side by side.
+        with self._lock:
+            logged_at, count = self._logged.pop((task, text), (-AGAIN, 0))
+            is_due = now - logged_at >= AGAIN
+            # The latest is last.
+            self._logged[task, text] = (now, 0) if is_due else (logged_at, count + 1)
+            if len(self._logged) > _MOST_KINDS:
+                del self._logged[next(iter(self._logged))]
+        return is_due, count
 
 
 _FILTER = FailureFilter()
