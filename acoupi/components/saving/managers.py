@@ -106,8 +106,13 @@ class SaveRecordingManager(RecordingSavingManager):
             When it cannot.
         """
         for directory in (self.dirpath, self.dirpath_true, self.dirpath_false):
-            place = existing_place(directory)
-            if not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
+            try:
+                place = existing_place(directory)
+                usable = place.is_dir() and os.access(place, os.W_OK | os.X_OK)
+            except OSError:
+                # Not even to be looked at.
+                place, usable = directory, False
+            if not usable:
                 raise ConfigurationError(
                     f"recordings cannot be kept in {directory}, as {place} cannot be "
                     "written to: choose another directory (paths.recordings), or make "
@@ -186,11 +191,13 @@ class SaveRecordingManager(RecordingSavingManager):
             ) from error
 
     def _make(self, directory: Path) -> None:
-        if not directory.is_dir():
-            try:
+        try:
+            is_new = not directory.is_dir()
+            if is_new:
                 directory.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise PlaceError(error.errno, error.strerror, str(directory)) from error
+        except OSError as error:
+            raise PlaceError(error.errno, error.strerror, str(directory)) from error
+        if is_new:
             fsync_directory(directory.parent)
         if not os.access(directory, os.W_OK | os.X_OK):
             raise PlaceError(errno.EACCES, os.strerror(errno.EACCES), str(directory))

@@ -176,6 +176,23 @@ def test_directories_can_be_left_to_the_first_recording(tmp_path, recording):
     assert manager.save_recording(recording).parent == manager.dirpath
 
 
+def test_a_place_that_cannot_be_looked_at_is_no_recordings_fault(
+    tmp_path, recording, monkeypatch
+):
+    manager = SaveRecordingManager(tmp_path / "closed", make_directories=False)
+
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    # Even root's, whom no directory refuses.
+    monkeypatch.setattr(Path, "exists", refuse)
+    monkeypatch.setattr(Path, "is_dir", refuse)
+    with pytest.raises(ConfigurationError, match="cannot be written to"):
+        manager.check()
+    with pytest.raises(PlaceError, match="closed"):
+        manager.save_recording(recording)
+
+
 def test_what_a_killed_copy_left_is_cleared_away(manager, recording):
     (manager.dirpath / ".1234-a.wav.tmp").write_bytes(b"half")
     path = manager.save_recording(recording)
