@@ -14,7 +14,6 @@ import faulthandler
 import logging
 import os
 import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 from acoupi.errors import AcoupiError
@@ -28,14 +27,6 @@ if TYPE_CHECKING:
 
     from acoupi.programs import AcoupiProgram, AcoupiWorker
     from acoupi.system.settings import Settings
-
-SOON = 30.0
-"""Seconds within which a process that fails has failed to start."""
-
-HELD_BACK = 2.0
-"""Seconds that a process that failed to start waits before it ends. systemd starts the
-recorder anew at once, which is for one that was killed: what fails by itself will
-probably fail again."""
 
 __all__ = ["find_worker", "main", "note_trouble", "run_beat", "run_worker"]
 
@@ -153,25 +144,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         is unknown.
     """
     options = _parse(arguments)
-    began = time.monotonic()
     try:
-        code = _run(options)
+        return _run(options)
     except AcoupiError as error:
         sys.stderr.write(f"{error}\n")
-        code = error.exit_code
-    except Exception:
-        _hold_back(time.monotonic() - began)
-        raise
-    if code != 0:
-        _hold_back(time.monotonic() - began)
-    return code
-
-
-def _hold_back(lived: float) -> None:
-    # Whoever else starts roles anew has pauses of its own.
-    if lived < SOON and "NOTIFY_SOCKET" in os.environ:
-        sys.stderr.flush()
-        time.sleep(HELD_BACK)
+        return error.exit_code
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -14,8 +14,7 @@ let
     IOWeight = 500;
     Nice = -15;
     OOMScoreAdjust = -500;
-    # No sound is heard meanwhile. What fails as it starts takes its time to end.
-    RestartSec = "100ms";
+    RestartSec = 1;
   };
 
   # The first to go when memory is short: what it did not analyse waits on disk.

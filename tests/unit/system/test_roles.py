@@ -14,7 +14,7 @@ from celery import Celery
 
 from acoupi.errors import ConfigurationError
 from acoupi.programs import AcoupiWorker, WorkerConfig
-from acoupi.system import Settings, get_celery_app, roles, setup_program
+from acoupi.system import Settings, get_celery_app, setup_program
 from acoupi.system.roles import find_worker, main, run_worker
 from acoupi.system.troubles import read_troubles
 
@@ -86,37 +86,6 @@ def test_what_a_person_did_wrong_is_said_without_a_traceback(home, capsys):
     (home / "config" / "program.json").write_text(json.dumps({"timezone": 3}))
     assert main(["beat"]) == 2
     assert "timezone" in capsys.readouterr().err
-
-
-@pytest.fixture
-def pauses(monkeypatch):
-    """Seconds slept instead of sleeping."""
-    slept: list[float] = []
-    monkeypatch.setattr(roles.time, "sleep", slept.append)
-    return slept
-
-
-def test_what_cannot_start_takes_its_time_to_end_under_systemd(
-    home, pauses, monkeypatch
-):
-    """The recorder is started anew at once, which suits one that was killed."""
-    monkeypatch.setenv("NOTIFY_SOCKET", "/run/nobody")
-    assert main(["worker", "x"]) == 2
-    assert pauses == [roles.HELD_BACK]
-    monkeypatch.setattr(roles, "run_worker", lambda *_, **__: 1)
-    assert main(["worker", "recording"]) == 1
-    assert pauses == [roles.HELD_BACK] * 2
-
-
-def test_nothing_else_waits_before_it_ends(home, pauses, monkeypatch):
-    assert main(["worker", "x"]) == 2  # not under systemd
-    monkeypatch.setenv("NOTIFY_SOCKET", "/run/nobody")
-    monkeypatch.setattr(roles, "run_worker", lambda *_, **__: 0)
-    assert main(["worker", "recording"]) == 0
-    # What worked for long and fails then is wanted back at once.
-    monkeypatch.setattr(roles, "SOON", 0.0)
-    assert main(["worker", "x"]) == 2
-    assert pauses == []
 
 
 class Program:
