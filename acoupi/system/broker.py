@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import logging
 import os
 import shutil
@@ -28,6 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, Self
 
 from acoupi.errors import AcoupiError
+from acoupi.system.locks import take_lock
 from acoupi.system.tether import tethered_command
 
 if TYPE_CHECKING:
@@ -304,23 +304,22 @@ def _prepare(socket: Path) -> int:
         )
     _make_private(socket.parent)
     try:
-        lock = os.open(
+        descriptor = os.open(
             socket.with_name(f"{socket.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600
         )
     except OSError as error:
         raise AcoupiError(
             f"The broker cannot use {socket.parent}: {error.strerror}."
         ) from error
+    if not take_lock(descriptor):
+        os.close(descriptor)
+        raise BrokerInUseError(_in_use(socket))
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         _remove_stale(socket)
-    except BlockingIOError as error:
-        os.close(lock)
-        raise BrokerInUseError(_in_use(socket)) from error
     except BaseException:
-        os.close(lock)
+        os.close(descriptor)
         raise
-    return lock
+    return descriptor
 
 
 def _make_private(folder: Path) -> None:

@@ -10,7 +10,6 @@ started by the rendered scripts, as the units do it.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 import select
@@ -20,6 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from acoupi.errors import AcoupiError
+from acoupi.system.locks import take_lock
 from acoupi.system.notify import ServiceNotifier
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class LauncherLock:
     def __enter__(self) -> Self:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        if not _locked(descriptor):
+        if not take_lock(descriptor):
             owner = os.read(descriptor, 32).decode(errors="replace").strip()
             os.close(descriptor)
             raise AcoupiError(
@@ -140,20 +140,6 @@ class LauncherLock:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
-
-
-def _locked(descriptor: int, patience: float = 0.5) -> bool:
-    """Lock a file; whoever asks who holds the lock holds it for a moment, too."""
-    deadline = time.monotonic() + patience
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.05)
-        else:
-            return True
 
 
 class Launcher:
