@@ -37,7 +37,7 @@ e2e: ## whole sensors under a real systemd, in containers: sound, reboot, faults
 	@scripts/set-up.sh test
 	$(BIN)/python -m pytest -m "not slow and not vm" tests/e2e $(PYTEST_ARGS)
 
-vm: ## whole sensors in virtual machines: unplugging, power cuts, disks, memory, clock (about 20 minutes)
+vm: ## whole sensors in virtual machines: unplugging, power cuts, disks, memory, clock (about 30 minutes)
 	@scripts/set-up.sh vm
 	$(BIN)/python -m pytest -m "vm and not slow" tests/e2e $(PYTEST_ARGS)
 
