@@ -1034,6 +1034,8 @@ def test_a_program_that_hangs_at_import_can_be_interrupted(place):
     )
     with subprocess.Popen(
         [
+            # Tests that run in the background have the signal ignored.
+            *("env", "--default-signal=INT"),
             *(sys.executable, "-m", "acoupi.cli"),
             *("setup", "--program", module, "--no-prompt"),
         ],

@@ -129,7 +129,9 @@ def test_a_broker_that_does_not_answer(sensor, monkeypatch):
 def test_a_process_that_is_gone(sensor):
     os.kill(sensor.pid("beat"), signal.SIGKILL)
     try:
-        wait_until(lambda: "process-gone" in sensor.find(), what="the finding")
+        wait_until(
+            lambda: "process-gone" in sensor.find(), timeout=60, what="the finding"
+        )
         found = sensor.find()
         assert set(found) == {"process-gone"}
         assert "beat" in found["process-gone"].evidence
